@@ -1,0 +1,192 @@
+// Package keying turns a request that Warmfront intercepts into the key of its answer: everything that
+// the answer depends on, in one canonical spelling, and nothing else. Two requests that mean the same
+// share a key, two that could be answered differently never do; what can't be decided is not keyed.
+//
+// The package knows neither HTTP servers nor stores: it is handed a method, a path, a query, a body,
+// the revisions of the bots named and the date of the data, and gives keys and verdicts. Section and
+// trap numbers in comments are those of the upstream contract.
+package keying
+
+import (
+	"crypto/sha256"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"strings"
+	"time"
+	"unicode/utf8"
+)
+
+// A Kind is the first part of a key: what sort of answer it is.
+type Kind string
+
+// The kinds, as the interface names them.
+const (
+	Backtest    Kind = "backtest"
+	Sanity      Kind = "sanity"
+	Correlation Kind = "correlation"
+	Indicators  Kind = "indicators"
+	Benchmarks  Kind = "benchmarks"
+	Candles     Kind = "candles"
+)
+
+// IDs says how the ids inside a strategy are keyed.
+type IDs int
+
+const (
+	// ByOrder renames ids to their order of first appearance (trap 2).
+	ByOrder IDs = iota
+	// Exact keeps ids as spelled: what the audit falls back to when it finds that an id mattered.
+	Exact
+)
+
+// ErrNotKeyed is what every error of [Route.Parse] wraps: the request goes to the upstream as it is.
+var ErrNotKeyed = errors.New("keying: request is not keyed")
+
+// NotKeyed says why a request has no key. It never quotes the request (trap 14).
+type NotKeyed struct {
+	Reason string // a short token, fit for the detail parameter of Cache-Status (RFC 9211, section 2.8)
+	Err    error  // the long form
+}
+
+func (e *NotKeyed) Error() string {
+	return fmt.Sprintf("%v (%s): %v", ErrNotKeyed, e.Reason, e.Err)
+}
+
+// Unwrap lets errors.Is find both ErrNotKeyed and the cause.
+func (e *NotKeyed) Unwrap() []error { return []error{ErrNotKeyed, e.Err} }
+
+func notKeyed(reason, format string, args ...any) error {
+	return &NotKeyed{Reason: reason, Err: fmt.Errorf(format, args...)}
+}
+
+// A Request is an intercepted request whose meaning is known.
+type Request struct {
+	Route   *Route
+	Bot     string   // the bot in the path, decoded; "" when there is none
+	Bots    []string // the saved bots the answer depends on, as named, in order
+	Tickers []string // benchmarks and candles: the tickers asked for, in order
+	Refresh bool     // run-backtest: forceRefresh was exactly true
+	Today   bool     // the answer depends on today's UTC date (a correlation period other than "full")
+
+	// Benchmark and Variant describe a run-backtest. Benchmark is the benchmarkTicker that counts: the
+	// server's own cache key forgets it (trap 6). Variant spells mode, costs and benchmark: an answer of
+	// another variant leaves other saved metrics behind (trap 7).
+	Benchmark string
+	Variant   string
+
+	meaning []byte // canonical JSON of what the request itself says
+	forced  []byte
+	asked   asked
+}
+
+// Data is the state of the price data, and whatever else outside the request an answer belongs to.
+type Data struct {
+	Date       string // newest candle of the canaries, YYYY-MM-DD
+	Generation string // counts every observed change of data (trap 3)
+	Epoch      string // EPOCH of the configuration
+	Today      string // YYYY-MM-DD in UTC; counts when Request.Today
+}
+
+// Key is the request's key: "<kind>:<bot>:<sha256>:<date>", where bot is the escaped bot id or "-" and the
+// hash is over the RFC 8785 form of the route, the request's meaning, the revision parts that count for
+// the route, and the data. revs is parallel to q.Bots.
+func (q *Request) Key(revs []Revision, d Data) (string, error) {
+	if !isDate(d.Date) {
+		return "", fmt.Errorf("keying: data date %q is not YYYY-MM-DD", d.Date)
+	}
+	if q.Today && !isDate(d.Today) {
+		return "", fmt.Errorf("keying: today %q is not YYYY-MM-DD", d.Today)
+	}
+	if len(revs) != len(q.Bots) {
+		return "", fmt.Errorf("keying: %d revisions for %d bots", len(revs), len(q.Bots))
+	}
+	head, tail, err := q.envelope(revs, d)
+	if err != nil {
+		return "", err
+	}
+	h := sha256.New()
+	h.Write(head)
+	h.Write(q.meaning)
+	h.Write(tail)
+	sum := hex.EncodeToString(h.Sum(nil))
+	return string(q.Route.Kind) + ":" + escapeBot(q.Bot) + ":" + sum + ":" + d.Date, nil
+}
+
+// envelope is what surrounds the meaning in the hashed object: members sorted by name, as RFC 8785
+// section 3.2.3 asks, and the meaning between "data" and "revisions".
+func (q *Request) envelope(revs []Revision, d Data) (head, tail []byte, err error) {
+	data := object("date", text(d.Date), "epoch", text(d.Epoch), "generation", text(d.Generation))
+	if q.Today {
+		data.set("today", text(d.Today))
+	}
+	for _, s := range []string{d.Epoch, d.Generation} {
+		if !utf8.ValidString(s) {
+			return nil, nil, errors.New("keying: epoch and generation must be UTF-8")
+		}
+	}
+	list := value{kind: '['}
+	for i, rev := range revs {
+		parts := value{kind: '['}
+		for _, part := range rev.counting(q.Route.parts) {
+			if part == "" || !utf8.ValidString(part) {
+				return nil, nil, fmt.Errorf("keying: the revision of bot %d of %d lacks a part that %s depends on", i+1, len(revs), q.Route.Name)
+			}
+			parts.push(text(part))
+		}
+		list.push(parts)
+	}
+	head = append(head, `{"data":`...)
+	head = data.append(head)
+	head = append(head, `,"meaning":`...)
+	tail = append(tail, `,"revisions":`...)
+	tail = list.append(tail)
+	tail = append(tail, `,"route":`...)
+	tail = text(q.Route.Name).append(tail)
+	return head, append(tail, '}'), nil
+}
+
+// Forced is the body of a run-backtest with forceRefresh set, which makes the server compute afresh
+// (traps 5 and 6); nil for every other route, where the server has no such switch.
+func (q *Request) Forced() []byte { return q.forced }
+
+// maxBot is how long an escaped bot id may be in a key; a longer one is named by its hash.
+const maxBot = 200
+
+// escapeBot spells a bot id so that it can't reach into another part of a key: everything but
+// [A-Za-z0-9_.-] is percent-encoded byte by byte. "-" alone would mean "no bot". "~" is always
+// escaped in an id, so the hash of a long one, marked by it, can't be the spelling of another.
+func escapeBot(id string) string {
+	switch id {
+	case "":
+		return "-"
+	case "-":
+		return "%2D"
+	}
+	var b strings.Builder
+	for i := 0; i < len(id); i++ {
+		if c := id[i]; alphanumeric(c) || c == '_' || c == '.' || c == '-' {
+			b.WriteByte(c)
+		} else {
+			fmt.Fprintf(&b, "%%%02X", c)
+		}
+	}
+	if b.Len() > maxBot {
+		return "~" + hash([]byte(id))
+	}
+	return b.String()
+}
+
+func alphanumeric(c byte) bool {
+	return '0' <= c && c <= '9' || 'A' <= c && c <= 'Z' || 'a' <= c && c <= 'z'
+}
+
+func hash(b []byte) string {
+	sum := sha256.Sum256(b)
+	return hex.EncodeToString(sum[:])
+}
+
+func isDate(s string) bool {
+	_, err := time.Parse(time.DateOnly, s)
+	return err == nil && len(s) == len(time.DateOnly)
+}

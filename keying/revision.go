@@ -1,0 +1,125 @@
+package keying
+
+import (
+	"errors"
+	"fmt"
+)
+
+// A Revision names the state of a saved bot by content: the strategy isn't in the request (trap 1), and
+// a write that changes nothing is no new revision. Each part is a hash or, where the server doesn't show
+// the content, "updatedAt:" and the time of its last change; "" when neither is known.
+type Revision struct {
+	Strategy string // the payload's meaning
+	Settings string // stored mode and costs
+	Metrics  string // saved metrics, without their times
+}
+
+// parts says which parts of a revision an answer depends on.
+type parts int
+
+const (
+	strategyPart parts = 1 << iota
+	settingsPart
+	metricsPart
+)
+
+func (r Revision) counting(p parts) []string {
+	var list []string
+	for _, one := range []struct {
+		part parts
+		text string
+	}{{strategyPart, r.Strategy}, {settingsPart, r.Settings}, {metricsPart, r.Metrics}} {
+		if p&one.part != 0 {
+			list = append(list, one.text)
+		}
+	}
+	return list
+}
+
+// RevisionOf reads the answer to GET /api/bots/:id, {"bot": {...}} or the bot itself.
+func RevisionOf(body []byte) (Revision, error) { return revisionOf(body, ByOrder) }
+
+// RevisionExact is RevisionOf with the strategy's ids as spelled (see Exact).
+func RevisionExact(body []byte) (Revision, error) { return revisionOf(body, Exact) }
+
+func revisionOf(body []byte, ids IDs) (Revision, error) {
+	bot, err := parseObject(body)
+	if err != nil {
+		return Revision{}, fmt.Errorf("keying: reading a bot: %w", err.(*NotKeyed).Err)
+	}
+	if inner := bot.get("bot"); inner != nil && inner.kind == '{' {
+		bot = *inner
+	}
+	updated := updatedAt(&bot)
+	rev := Revision{Strategy: strategyHash(bot.get("payload"), ids), Settings: updated}
+	if rev.Strategy == "" {
+		rev.Strategy = updated
+	}
+	if rev.Strategy == "" {
+		return Revision{}, errors.New("keying: reading a bot: it shows neither a payload nor when it was updated")
+	}
+	if settings := pick(&bot, "backtestMode", "backtest_mode", "backtestCostBps", "backtest_cost_bps"); len(settings.kids) > 0 {
+		rev.Settings = hash(settings.append(nil))
+	}
+	rev.Metrics = metricsHash(bot.get("metrics"))
+	return rev, nil
+}
+
+// updatedAt is the sign of change that a bot shows even when it hides its payload (nexus bots, section 3).
+func updatedAt(bot *value) string {
+	for _, name := range []string{"updatedAt", "updated_at"} {
+		if v := bot.get(name); v != nil && (v.kind == '"' || v.kind == '0') && v.text != "" {
+			return "updatedAt:" + v.text
+		}
+	}
+	return ""
+}
+
+// strategyHash is the hash of a payload's meaning, "" when none is shown. What isn't a strategy in JSON (a
+// compressed one, say) counts as it is spelled.
+func strategyHash(payload *value, ids IDs) string {
+	if payload == nil || payload.kind == 'n' || payload.kind == '"' && payload.text == "" {
+		return ""
+	}
+	meant := *payload
+	if meant.kind == '"' {
+		inner, err := parseObject([]byte(meant.text))
+		if err != nil {
+			return hash([]byte("raw:" + meant.text))
+		}
+		meant = inner
+	}
+	if meant.kind == '{' && len(meant.kids) == 0 {
+		return "" // an empty strategy is as good as a hidden one
+	}
+	spelled, err := spell(&meant, &meant, nil, ids)
+	if err != nil {
+		return hash(append([]byte("exact:"), meant.append(nil)...))
+	}
+	return hash(spelled)
+}
+
+// metricsHash covers the saved metrics that the bot shows, but for the times of saving.
+func metricsHash(metrics *value) string {
+	if metrics == nil {
+		return "none"
+	}
+	m := value{kind: metrics.kind, text: metrics.text, kids: append([]member(nil), metrics.kids...)}
+	if m.kind == '{' {
+		for _, name := range []string{"lastBacktestAt", "updatedAt", "computedAt", "last_backtest_at", "updated_at", "computed_at"} {
+			m.drop(name)
+		}
+	}
+	return hash(m.append(nil))
+}
+
+// pick is the object of those fields that v has.
+func pick(v *value, names ...string) value {
+	picked := value{kind: '{'}
+	for _, name := range names {
+		if f := v.get(name); f != nil {
+			picked.set(name, *f)
+		}
+	}
+	return picked
+}
