@@ -51,12 +51,19 @@ func NewRedis(rawURL, prefix string, onState func(state string)) (*Redis, error)
 		Interval:     10 * time.Second,
 		Timeout:      time.Second,
 		ReadyToTrip:  func(c gobreaker.Counts) bool { return c.ConsecutiveFailures >= 5 },
-		IsSuccessful: func(err error) bool { return err == nil || errors.Is(err, redis.Nil) },
+		IsSuccessful: answered,
 		OnStateChange: func(_ string, _, to gobreaker.State) {
 			onState(to.String())
 		},
 	})
 	return r, nil
+}
+
+// answered reports whether Redis said something, if only that it is full or read-only: such a Redis
+// may still serve reads.
+func answered(err error) bool {
+	var said redis.Error
+	return err == nil || errors.As(err, &said)
 }
 
 func newClient(rawURL string) (redis.UniversalClient, error) {

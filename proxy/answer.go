@@ -1,0 +1,331 @@
+package proxy
+
+import (
+	"bytes"
+	"errors"
+	"io"
+	"net/http"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/klauspost/compress/gzip"
+	"go.uber.org/zap"
+
+	"warmfront/proxy/store"
+	"warmfront/proxy/upstream"
+)
+
+// outcome is the X-Cache of an answer.
+type outcome int
+
+const (
+	hit outcome = iota
+	miss
+	stale
+	bypassed
+	refreshed
+	passed
+	outcomes
+)
+
+// String gives the value of X-Cache.
+func (o outcome) String() string {
+	return [...]string{"HIT", "MISS", "STALE", "BYPASS", "REFRESH", "PASS"}[o]
+}
+
+const (
+	memoryTier   = "memory"
+	redisTier    = "redis"
+	upstreamTier = "upstream"
+)
+
+// cacheStatus is what Cache-Status tells beside the outcome (RFC 9211).
+type cacheStatus struct {
+	stored, collapsed bool
+	reason            string
+	status            int
+}
+
+// answer serves what a flight brought, to one of those who waited for it.
+func (p *Proxy) answer(w http.ResponseWriter, a *ask, res *result, joined bool) {
+	switch {
+	case res.entry != nil && res.tier == redisTier:
+		p.answerEntry(w, a, res.entry, hit, redisTier, cacheStatus{collapsed: joined})
+	case res.entry != nil:
+		how := miss
+		if a.mode == refreshOnly {
+			how = refreshed
+		}
+		p.answerEntry(w, a, res.entry, how, upstreamTier, cacheStatus{stored: true, collapsed: joined})
+	case res.err != nil:
+		p.answerDown(w, a, res)
+	case res.answer.broken != nil:
+		p.answerBroken(w, a, res)
+	case joined && !shareable(res.answer):
+		// What the server said to another caller is not for this one.
+		p.passAsked(w, a, passed, res.reason)
+	case res.answer.rest != nil && res.answer.claimed.Swap(true):
+		p.passAsked(w, a, passed, res.reason)
+	default:
+		p.answerRaw(w, a, res, joined)
+	}
+}
+
+// shareable reports whether an answer that is not stored may still serve all who waited for it.
+func shareable(raw *rawAnswer) bool {
+	return len(raw.header["Set-Cookie"]) == 0 && !isPrivate(raw.header) &&
+		raw.status != http.StatusUnauthorized && raw.status != http.StatusForbidden
+}
+
+// answerEntry serves a stored answer: status, body and end-to-end header as the server gave them,
+// with the CORS fields of whoever asks now.
+func (p *Proxy) answerEntry(w http.ResponseWriter, a *ask, e *store.Entry, how outcome, tier string, s cacheStatus) {
+	cors, err := p.origins.Headers(a.in.Context(), a.origin)
+	if errors.Is(err, upstream.ErrStatus) && how != stale {
+		p.passAsked(w, a, passed, "origin")
+		return
+	}
+	if err != nil {
+		cors = p.origins.Remembered(a.origin)
+	}
+	now := time.Now()
+	h := w.Header()
+	compressed := e.Gzip && acceptsGzip(a.in.Header["Accept-Encoding"])
+	e.CopyHeader(h, compressed)
+	for name, values := range cors {
+		h[name] = values
+	}
+	if cors == nil {
+		h["Vary"] = []string{"Origin, Accept-Encoding"}
+	}
+	if how == hit || how == stale {
+		h["Age"] = []string{strconv.FormatInt(int64(e.Age(now)/time.Second), 10)}
+	}
+	p.label(h, a, how, tier, s.entry(e, how, tier, now))
+	status := e.Status
+	switch {
+	case matches(a.in.Header["If-None-Match"], e.Digest):
+		status = http.StatusNotModified
+		h.Del("Content-Length")
+		h.Del("Content-Type")
+		w.WriteHeader(status)
+	case compressed:
+		h["Content-Encoding"] = []string{"gzip"}
+		w.WriteHeader(status)
+		_, err = w.Write(e.Body)
+	case e.Gzip:
+		w.WriteHeader(status)
+		err = writeDecoded(w, bytes.NewReader(e.Body))
+	default:
+		w.WriteHeader(status)
+		_, err = w.Write(e.Body)
+	}
+	p.done(a, how, tier, status, s.reason)
+	if err != nil && a.in.Context().Err() == nil {
+		p.log.Debug("answer not delivered in full", zap.Error(err))
+	}
+}
+
+// answerRaw serves an answer that is not kept, as the server gave it.
+func (p *Proxy) answerRaw(w http.ResponseWriter, a *ask, res *result, joined bool) {
+	raw := res.answer
+	h := w.Header()
+	for name, values := range raw.header {
+		h[name] = values
+	}
+	p.label(h, a, passed, upstreamTier, cacheStatus{collapsed: joined, reason: res.reason, status: raw.status}.forward("miss"))
+	var body io.Reader = bytes.NewReader(raw.body)
+	if raw.rest != nil {
+		defer raw.rest.Close()
+		body = io.MultiReader(body, raw.rest)
+	}
+	decode := raw.gzip && !acceptsGzip(a.in.Header["Accept-Encoding"])
+	if decode {
+		h.Del("Content-Encoding")
+		h.Del("Content-Length")
+	} else if raw.rest == nil {
+		h["Content-Length"] = []string{strconv.Itoa(len(raw.body))}
+	}
+	w.WriteHeader(raw.status)
+	var err error
+	if decode {
+		err = writeDecoded(w, body)
+	} else {
+		_, err = io.Copy(w, body)
+	}
+	p.done(a, passed, upstreamTier, raw.status, res.reason)
+	if err != nil {
+		// Half an answer must not look like a whole one.
+		panic(http.ErrAbortHandler)
+	}
+}
+
+// answerDown serves a stale answer when the server is down, else 502 or 504.
+func (p *Proxy) answerDown(w http.ResponseWriter, a *ask, res *result) {
+	if p.answerStale(w, a) {
+		return
+	}
+	how := passed
+	if a.mode == refreshOnly {
+		how = refreshed
+	}
+	p.log.Warn("upstream failed", zap.String("route", a.route.Name), zap.Error(res.err))
+	p.label(w.Header(), a, how, upstreamTier, cacheStatus{reason: "upstream-down"}.forward("miss"))
+	upstreamFailed(w, res.err)
+	p.done(a, how, upstreamTier, http.StatusBadGateway, "upstream-down")
+}
+
+// answerBroken hands on an answer that broke off: as far as it came, and visibly broken.
+func (p *Proxy) answerBroken(w http.ResponseWriter, a *ask, res *result) {
+	if p.answerStale(w, a) {
+		return
+	}
+	raw := res.answer
+	h := w.Header()
+	if !raw.gzip || acceptsGzip(a.in.Header["Accept-Encoding"]) {
+		for name, values := range raw.header {
+			h[name] = values
+		}
+		p.label(h, a, passed, upstreamTier, cacheStatus{reason: res.reason, status: raw.status}.forward("miss"))
+		w.WriteHeader(raw.status)
+		_, _ = w.Write(raw.body)
+		_ = http.NewResponseController(w).Flush()
+	}
+	p.done(a, passed, upstreamTier, raw.status, res.reason)
+	panic(http.ErrAbortHandler)
+}
+
+// answerStale serves what is kept under the key if it may be while the server is down.
+func (p *Proxy) answerStale(w http.ResponseWriter, a *ask) bool {
+	if a.mode != useCache {
+		return false
+	}
+	e, tier := p.stale(a.in.Context(), a.key)
+	if e == nil {
+		return false
+	}
+	p.answerEntry(w, a, e, stale, tier, cacheStatus{reason: "upstream-down"})
+	return true
+}
+
+// passAsked streams an intercepted request through, saying why.
+func (p *Proxy) passAsked(w http.ResponseWriter, a *ask, how outcome, reason string) {
+	if a.body != nil {
+		a.in.Body = io.NopCloser(bytes.NewReader(a.body))
+	}
+	p.passAs(w, a, how, reason)
+}
+
+// passStreamed is passAsked for a body that was not taken in whole.
+func (p *Proxy) passStreamed(w http.ResponseWriter, a *ask, reason string) {
+	p.passAs(w, a, passed, reason)
+}
+
+func (p *Proxy) passAs(w http.ResponseWriter, a *ask, how outcome, reason string) {
+	mark := &passMark{outcome: how, reason: reason, started: a.started}
+	if a.in.Header.Get("X-Cache-Debug") == "1" {
+		mark.key = a.key
+	}
+	p.pass(w, a.in, mark)
+	p.done(a, how, upstreamTier, 0, reason)
+}
+
+// label writes what the answer says about its way.
+func (p *Proxy) label(h http.Header, a *ask, how outcome, tier, status string) {
+	labelled(h, how, tier, status, a.started)
+	if a.key != "" && a.in.Header.Get("X-Cache-Debug") == "1" {
+		h.Set("X-Cache-Key", a.key)
+	}
+}
+
+func labelled(h http.Header, how outcome, tier, status string, started time.Time) {
+	h["X-Cache"] = []string{how.String()}
+	h["X-Cache-Tier"] = []string{tier}
+	h["Cache-Status"] = []string{status}
+	ms := strconv.FormatFloat(float64(time.Since(started).Microseconds())/1000, 'f', 3, 64)
+	h["Server-Timing"] = append(h["Server-Timing"][:len(h["Server-Timing"]):len(h["Server-Timing"])], "cache;dur="+ms)
+}
+
+// write labels an answer that is passed through.
+func (m *passMark) write(h http.Header, status int) {
+	forward := "bypass"
+	if m.outcome == bypassed {
+		forward = "request"
+	}
+	s := cacheStatus{reason: m.reason, status: status}
+	labelled(h, m.outcome, upstreamTier, s.forward(forward), m.started)
+	if m.key != "" {
+		h.Set("X-Cache-Key", m.key)
+	}
+}
+
+// entry is Cache-Status for a stored answer.
+func (s cacheStatus) entry(e *store.Entry, how outcome, tier string, now time.Time) string {
+	b := make([]byte, 0, 96)
+	ttl := int64(e.TTL(now) / time.Second)
+	switch how {
+	case hit:
+		b = append(b, "warmfront; hit"...)
+	case stale:
+		b = append(b, "warmfront; hit"...)
+		ttl = min(ttl, 0)
+	case refreshed:
+		b = append(b, "warmfront; fwd=request; stored"...)
+	default:
+		b = append(b, "warmfront; fwd=miss; stored"...)
+	}
+	if s.collapsed {
+		b = append(b, "; collapsed"...)
+	}
+	b = append(b, "; ttl="...)
+	b = strconv.AppendInt(b, ttl, 10)
+	b = append(b, "; detail="...)
+	switch {
+	case e.Provisional != "":
+		b = append(b, "provisional-"...)
+		b = append(b, e.Provisional...)
+	case s.reason != "":
+		b = append(b, s.reason...)
+	default:
+		b = append(b, tier...)
+	}
+	return string(b)
+}
+
+// forward is Cache-Status for an answer that came from the server and is not kept.
+func (s cacheStatus) forward(why string) string {
+	var b strings.Builder
+	b.WriteString("warmfront; fwd=" + why)
+	if s.status != 0 {
+		b.WriteString("; fwd-status=" + strconv.Itoa(s.status))
+	}
+	if s.collapsed {
+		b.WriteString("; collapsed")
+	}
+	if s.reason != "" {
+		b.WriteString("; detail=" + s.reason)
+	}
+	return b.String()
+}
+
+// writeDecoded sends a gzip body to a client that does not take gzip.
+func writeDecoded(w io.Writer, body io.Reader) error {
+	z, err := gzip.NewReader(body)
+	if err != nil {
+		return err
+	}
+	_, err = io.Copy(w, z)
+	return err
+}
+
+// writeError answers in the server's own form of an error.
+func writeError(w http.ResponseWriter, status int, message string) {
+	h := w.Header()
+	h.Set("Content-Type", "application/json; charset=utf-8")
+	h.Set("Cache-Control", "no-store")
+	h.Del("Content-Length")
+	h.Del("Content-Encoding")
+	w.WriteHeader(status)
+	_, _ = io.WriteString(w, `{"error":`+strconv.Quote(message)+`}`)
+}

@@ -1,0 +1,226 @@
+package proxy
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"io"
+	"mime"
+	"net/http"
+	"strings"
+	"time"
+
+	"warmfront/keying"
+	"warmfront/proxy/store"
+	"warmfront/proxy/upstream"
+)
+
+// ask is an intercepted request on its way: what it means, under which key its answer is kept, and
+// what was believed when it arrived.
+type ask struct {
+	route   *keying.Route
+	request *keying.Request
+	in      *http.Request
+	body    []byte
+	origin  string
+	started time.Time
+
+	mode      bypassMode
+	key       string
+	data      *upstream.DataState
+	revisions []keying.Revision
+	epochs    upstream.Epochs
+	// sure is false when what the key was made of may be out of date: then the server is asked, and
+	// the key serves only to find what may be served stale.
+	sure bool
+}
+
+// intercept is the way of an intercepted request: classify, key, look up, load, store, answer.
+func (p *Proxy) intercept(w http.ResponseWriter, r *http.Request, route *keying.Route, param string) {
+	a := &ask{route: route, in: r, origin: r.Header.Get("Origin"), started: time.Now()}
+	var err error
+	if a.mode, err = p.bypass(r.Header); err != nil {
+		writeError(w, http.StatusBadRequest, err.Error())
+		return
+	}
+	if a.mode == bypassAll {
+		p.passAsked(w, a, bypassed, "request")
+		return
+	}
+	if !p.read(w, a) {
+		return
+	}
+	if reason := p.understand(a, param); reason != "" {
+		p.passAsked(w, a, passed, reason)
+		return
+	}
+	if reason := p.locate(r.Context(), a); reason != "" {
+		p.passAsked(w, a, passed, reason)
+		return
+	}
+	if a.mode == refreshOnly {
+		// Not shared with a call under way: it began before this request asked for a fresh one.
+		p.answer(w, a, p.fill(r.Context(), a), false)
+		return
+	}
+	if a.sure {
+		if e, ok := p.memory.Get(a.key); ok && e.IsFresh(time.Now()) {
+			p.answerEntry(w, a, e, hit, memoryTier, cacheStatus{})
+			return
+		}
+		if p.large.has(a.key) {
+			p.passAsked(w, a, passed, "too-large")
+			return
+		}
+	}
+	res, joined, leave, err := p.flight.do(r.Context(), a.flightKey(), func(ctx context.Context) *result {
+		return p.load(ctx, a)
+	})
+	defer leave()
+	if err != nil {
+		return // the client has left
+	}
+	p.answer(w, a, res, joined)
+}
+
+// flightKey separates those whose key is certain from those who only ask the server.
+func (a *ask) flightKey() string {
+	if a.sure {
+		return a.key
+	}
+	return "unsure " + a.key
+}
+
+// load is what one flight does for all who wait: Redis first, then the server.
+func (p *Proxy) load(ctx context.Context, a *ask) *result {
+	if a.sure {
+		if e := p.fromRedis(ctx, a.key); e != nil && e.IsFresh(time.Now()) {
+			p.memory.Set(e)
+			return &result{entry: e, tier: redisTier}
+		}
+	}
+	return p.fill(ctx, a)
+}
+
+const shortBody = "the request body ended before its Content-Length"
+
+// read takes the body in, once. It reports false when the request has been dealt with: answered,
+// passed because it is too large to be keyed, or left by its client.
+func (p *Proxy) read(w http.ResponseWriter, a *ask) bool {
+	body := a.in.Body
+	read, err := io.ReadAll(io.LimitReader(body, int64(p.cfg.MaxRequest)+1))
+	switch {
+	case errors.Is(err, io.ErrUnexpectedEOF):
+		writeError(w, http.StatusBadRequest, shortBody)
+		return false
+	case err != nil:
+		return false // the client has left
+	case int64(len(read)) > int64(p.cfg.MaxRequest):
+		a.in.Body = struct {
+			io.Reader
+			io.Closer
+		}{io.MultiReader(bytes.NewReader(read), body), body}
+		p.passStreamed(w, a, "request-too-large")
+		return false
+	}
+	a.body = read
+	return true
+}
+
+// understand keys the request by what it means; otherwise it gives the reason why not. What the
+// server's JSON parser would not read as UTF-8 JSON is not ours to understand.
+func (p *Proxy) understand(a *ask, param string) (reason string) {
+	if len(a.body) > 0 && !isPlainJSON(a.in.Header) {
+		return "not-json"
+	}
+	if a.in.Method == http.MethodGet && len(a.body) > 0 {
+		return "unexpected-body"
+	}
+	request, err := a.route.Parse(param, a.in.URL.RawQuery, a.body, keying.ByOrder)
+	if err != nil {
+		var not *keying.NotKeyed
+		if errors.As(err, &not) {
+			return not.Reason
+		}
+		return "not-keyed"
+	}
+	a.request = request
+	if request.Refresh && a.mode == useCache {
+		a.mode = refreshOnly
+	}
+	return ""
+}
+
+// locate finds the key, from the data date and the revisions of the bots that the answer depends
+// on; otherwise it gives the reason why the answer can't be kept.
+func (p *Proxy) locate(ctx context.Context, a *ask) (reason string) {
+	if !p.access.Public() {
+		return "access-unknown"
+	}
+	state, sureOfData := p.data.Current()
+	if state == nil {
+		return "no-data-date"
+	}
+	a.data = state
+	a.epochs = p.revisions.Epochs(a.request.Bots)
+	revisions, sureOfBots, err := p.revisions.Of(ctx, a.request.Bots)
+	if err != nil {
+		return "no-revision"
+	}
+	a.revisions = revisions
+	a.sure = sureOfData && sureOfBots
+	a.key, err = a.request.Key(revisions, p.dataFor(state))
+	if err != nil {
+		return "not-keyed"
+	}
+	return ""
+}
+
+func (p *Proxy) dataFor(state *upstream.DataState) keying.Data {
+	return keying.Data{
+		Date: state.Date, Generation: state.Generation, Epoch: p.cfg.Epoch,
+		Today: time.Now().UTC().Format(time.DateOnly),
+	}
+}
+
+// fromRedis gives the entry of key, nil when there is none or Redis does not say. Requests go on.
+func (p *Proxy) fromRedis(ctx context.Context, key string) *store.Entry {
+	if p.redis == nil {
+		return nil
+	}
+	e, err := p.redis.Get(ctx, key)
+	switch {
+	case err == nil:
+		return e
+	case errors.Is(err, store.ErrForeign):
+		p.metrics.redisForeign.Inc()
+	case errors.Is(err, store.ErrNotFound), ctx.Err() != nil:
+	default:
+		p.metrics.redisErrors.WithLabelValues("get").Inc()
+	}
+	return nil
+}
+
+// stale gives an answer that may be served because the server is down (RFC 5861, section 4).
+func (p *Proxy) stale(ctx context.Context, key string) (*store.Entry, string) {
+	if e, ok := p.memory.Get(key); ok && e.IsUsableStale(time.Now()) {
+		return e, memoryTier
+	}
+	if e := p.fromRedis(ctx, key); e != nil && e.IsUsableStale(time.Now()) {
+		return e, redisTier
+	}
+	return nil, ""
+}
+
+// isPlainJSON reports whether Express's JSON parser would read the body as UTF-8 JSON.
+func isPlainJSON(h http.Header) bool {
+	if coding := h.Get("Content-Encoding"); coding != "" && !strings.EqualFold(coding, "identity") {
+		return false
+	}
+	media, parameters, err := mime.ParseMediaType(h.Get("Content-Type"))
+	if err != nil || media != "application/json" {
+		return false
+	}
+	charset, ok := parameters["charset"]
+	return !ok || strings.EqualFold(charset, "utf-8")
+}

@@ -1,0 +1,99 @@
+package proxy
+
+import (
+	"encoding/json"
+	"net/http"
+	"strings"
+)
+
+// ownPrefix is the part of the address space that is Warmfront's and never forwarded.
+const ownPrefix = "/_warmfront/"
+
+// serveOwn answers Warmfront's own endpoints; path is what follows the prefix.
+func (p *Proxy) serveOwn(w http.ResponseWriter, r *http.Request, path string) {
+	switch path {
+	case "healthz", "readyz", "metrics":
+		if r.Method != http.MethodGet && r.Method != http.MethodHead {
+			w.Header().Set("Allow", "GET, HEAD")
+			writeError(w, http.StatusMethodNotAllowed, "use GET")
+			return
+		}
+	}
+	switch path {
+	case "healthz":
+		writeJSON(w, http.StatusOK, map[string]string{"status": "ok"})
+	case "readyz":
+		p.serveReady(w)
+	case "metrics":
+		p.metrics.handler.ServeHTTP(w, r)
+	case "", "stats", "events", "purge", "warm":
+		// The admin endpoints come with later releases; without a token they are closed already.
+		if !p.isAdmin(r) {
+			writeError(w, http.StatusForbidden, "this endpoint takes the ADMIN_TOKEN as a bearer token")
+			return
+		}
+		writeError(w, http.StatusNotImplemented, "not built yet")
+	default:
+		writeError(w, http.StatusNotFound, "no such endpoint")
+	}
+}
+
+// readiness is the body of readyz.
+type readiness struct {
+	Ready       bool    `json:"ready"`
+	Upstream    string  `json:"upstream"` // up, down, unknown
+	Redis       string  `json:"redis"`    // up, down, off
+	DataDate    *string `json:"dataDate"`
+	Provisional bool    `json:"provisional"`
+	Warm        warm    `json:"warm"`
+}
+
+type warm struct {
+	Running bool `json:"running"`
+}
+
+// serveReady says yes once the upstream has answered, and goes on to while it is being redeployed:
+// stored answers can be served meanwhile.
+func (p *Proxy) serveReady(w http.ResponseWriter) {
+	body := readiness{Upstream: "unknown", Redis: "off"}
+	if state, sure := p.data.Current(); state != nil {
+		body.Ready, body.DataDate, body.Upstream = true, &state.Date, "down"
+		if sure {
+			body.Upstream = "up"
+		}
+		body.Provisional = p.isSettling(state)
+	} else if p.access.Known() {
+		body.Ready, body.Upstream = true, "up"
+	}
+	if p.redis != nil {
+		body.Redis = "up"
+		if p.redisDown.Load() {
+			body.Redis = "down"
+		}
+	}
+	status := http.StatusOK
+	if p.draining.Load() {
+		body.Ready = false
+	}
+	if !body.Ready {
+		status = http.StatusServiceUnavailable
+	}
+	writeJSON(w, status, body)
+}
+
+func (p *Proxy) isAdmin(r *http.Request) bool {
+	token, ok := strings.CutPrefix(r.Header.Get("Authorization"), "Bearer ")
+	return ok && p.cfg.AdminToken != "" && sameSecret(token, string(p.cfg.AdminToken))
+}
+
+func writeJSON(w http.ResponseWriter, status int, body any) {
+	b, err := json.Marshal(body)
+	if err != nil {
+		writeError(w, http.StatusInternalServerError, err.Error())
+		return
+	}
+	w.Header().Set("Content-Type", "application/json; charset=utf-8")
+	w.Header().Set("Cache-Control", "no-store")
+	w.WriteHeader(status)
+	_, _ = w.Write(b)
+}

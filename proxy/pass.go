@@ -1,0 +1,188 @@
+package proxy
+
+import (
+	"context"
+	"errors"
+	"io"
+	"net"
+	"net/http"
+	"net/http/httputil"
+	"strings"
+	"sync"
+	"time"
+
+	"go.uber.org/zap"
+
+	"warmfront/config"
+)
+
+// newTransport is the connection to the server. Node closes idle connections after five seconds,
+// so we do so first: a request on a connection that is just being closed would fail.
+func newTransport(cfg *config.Config) *http.Transport {
+	return &http.Transport{
+		DialContext:           (&net.Dialer{Timeout: 5 * time.Second, KeepAlive: 30 * time.Second}).DialContext,
+		MaxIdleConns:          0,
+		MaxIdleConnsPerHost:   256,
+		IdleConnTimeout:       4 * time.Second,
+		ExpectContinueTimeout: time.Second,
+		// Content codings are the client's and the server's business.
+		DisableCompression:     true,
+		WriteBufferSize:        64 << 10,
+		ReadBufferSize:         64 << 10,
+		MaxResponseHeaderBytes: 1 << 20,
+	}
+}
+
+// passMark is what an answer that is passed through on an intercepted route says about itself.
+type passMark struct {
+	outcome outcome
+	reason  string
+	key     string
+	started time.Time
+}
+
+type passMarkKey struct{}
+
+// newPassThrough streams requests to the server and answers back, untouched and unbuffered:
+//   - the target goes on as it was written, Host is kept;
+//   - X-Forwarded-For, -Host and -Proto go on as they came, because the server trusts exactly one
+//     hop (contract, trap 11), and are set where they are absent;
+//   - hop-by-hop fields are dropped by httputil (RFC 9110, section 7.6.1);
+//   - nothing is retried but what net/http holds to be safe (see dropReplay).
+func newPassThrough(cfg *config.Config, transport http.RoundTripper, log *zap.Logger) *httputil.ReverseProxy {
+	return &httputil.ReverseProxy{
+		Transport:     transport,
+		FlushInterval: -1,
+		BufferPool:    &bufferPool{},
+		ErrorLog:      zap.NewStdLog(log),
+		Rewrite: func(pr *httputil.ProxyRequest) {
+			pr.Out.URL.Scheme = cfg.UpstreamURL.Scheme
+			pr.Out.URL.Host = cfg.UpstreamURL.Host
+			pr.Out.URL.RawQuery = pr.In.URL.RawQuery
+			pr.Out.Host = pr.In.Host
+			forwardedFields(pr.Out.Header, pr.In)
+			dropReplay(pr.Out)
+		},
+		ModifyResponse: func(res *http.Response) error {
+			if mark, ok := res.Request.Context().Value(passMarkKey{}).(*passMark); ok {
+				mark.write(res.Header, res.StatusCode)
+			}
+			return nil
+		},
+		ErrorHandler: func(w http.ResponseWriter, r *http.Request, err error) {
+			if mark, ok := r.Context().Value(passMarkKey{}).(*passMark); ok {
+				mark.write(w.Header(), http.StatusBadGateway)
+			}
+			passFailed(w, r, err, log)
+		},
+	}
+}
+
+// passFailed answers for a server that gave no answer.
+func passFailed(w http.ResponseWriter, r *http.Request, err error, log *zap.Logger) {
+	if body, ok := r.Body.(*watchedBody); ok && body.short() {
+		writeError(w, http.StatusBadRequest, shortBody)
+		return
+	}
+	if r.Context().Err() != nil {
+		return // the client has left
+	}
+	log.Warn("pass-through failed", zap.String("method", r.Method), zap.Error(err))
+	upstreamFailed(w, err)
+}
+
+// upstreamFailed is the answer for a server that is down (502) or too slow (504).
+func upstreamFailed(w http.ResponseWriter, err error) {
+	status := http.StatusBadGateway
+	var timeout net.Error
+	if errors.Is(err, errUpstreamTimeout) || errors.Is(err, context.DeadlineExceeded) || errors.As(err, &timeout) && timeout.Timeout() {
+		status = http.StatusGatewayTimeout
+	}
+	writeError(w, status, "upstream unavailable")
+}
+
+// forwardedFields puts the X-Forwarded-* fields of in into out.
+func forwardedFields(out http.Header, in *http.Request) {
+	proto := "http"
+	if in.TLS != nil {
+		proto = "https"
+	}
+	peer, _, err := net.SplitHostPort(in.RemoteAddr)
+	if err != nil {
+		peer = in.RemoteAddr
+	}
+	for name, own := range map[string]string{"X-Forwarded-For": peer, "X-Forwarded-Host": in.Host, "X-Forwarded-Proto": proto} {
+		if values, ok := in.Header[name]; ok {
+			out[name] = values
+		} else {
+			out[name] = []string{own}
+		}
+	}
+	// httputil drops it before Rewrite, fearing forgery; the edge in front of us has seen to that.
+	if values, ok := in.Header["Forwarded"]; ok {
+		out["Forwarded"] = values
+	}
+}
+
+// dropReplay keeps net/http from sending a request twice because it carries an Idempotency-Key: some
+// of what passes places orders (contract, trap 13). net/http looks for the canonical spelling only;
+// the server does not mind the other.
+func dropReplay(out *http.Request) {
+	if out.Method == http.MethodGet || out.Method == http.MethodHead {
+		return
+	}
+	for _, name := range []string{"Idempotency-Key", "X-Idempotency-Key"} {
+		if values, ok := out.Header[name]; ok {
+			delete(out.Header, name)
+			out.Header[strings.ToLower(name)] = values
+		}
+	}
+}
+
+// pass streams the request through. mark is nil on routes that are not intercepted.
+func (p *Proxy) pass(w http.ResponseWriter, r *http.Request, mark *passMark) {
+	if mark != nil {
+		r = r.WithContext(context.WithValue(r.Context(), passMarkKey{}, mark))
+	}
+	if r.Body != nil && r.Body != http.NoBody {
+		r.Body = &watchedBody{ReadCloser: r.Body}
+	}
+	p.through.ServeHTTP(w, r)
+}
+
+// watchedBody remembers that a request's body ended before its Content-Length.
+type watchedBody struct {
+	io.ReadCloser
+	mu  sync.Mutex
+	err error
+}
+
+func (b *watchedBody) Read(buf []byte) (int, error) {
+	n, err := b.ReadCloser.Read(buf)
+	if err != nil && err != io.EOF {
+		b.mu.Lock()
+		b.err = err
+		b.mu.Unlock()
+	}
+	return n, err
+}
+
+func (b *watchedBody) short() bool {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return errors.Is(b.err, io.ErrUnexpectedEOF)
+}
+
+// bufferPool lends the copy buffers of the pass-through.
+type bufferPool struct{ pool sync.Pool }
+
+const copyBuffer = 64 << 10
+
+func (b *bufferPool) Get() []byte {
+	if buf, ok := b.pool.Get().(*[]byte); ok {
+		return *buf
+	}
+	return make([]byte, copyBuffer)
+}
+
+func (b *bufferPool) Put(buf []byte) { b.pool.Put(&buf) }

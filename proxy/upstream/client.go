@@ -1,0 +1,72 @@
+// Package upstream is what Warmfront asks the server on its own account: the data date, the
+// revisions of saved bots, the CORS headers of an origin, and whether it protects its answers. It
+// remembers what it was told, and for how long that may be believed.
+package upstream
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"net/url"
+	"time"
+)
+
+// maxOwnAnswer bounds what is read of an answer to one of Warmfront's own requests, in bytes: a
+// saved strategy is at most 50 MB, the server's own body limit.
+const maxOwnAnswer = 64 << 20
+
+// ErrDown means that the server could not be reached at all: refused, reset, or no such host.
+var ErrDown = errors.New("upstream is unreachable")
+
+// ErrStatus means that the server answered, but not with what was asked for.
+var ErrStatus = errors.New("upstream gave an unexpected answer")
+
+// Client makes Warmfront's own requests. None of them has side effects that a browser's would not
+// have, and none carries a user's credentials.
+type Client struct {
+	base    *url.URL
+	http    *http.Client
+	timeout time.Duration
+}
+
+// NewClient asks the server at base through transport; a request may take timeout in all.
+func NewClient(base *url.URL, transport http.RoundTripper, timeout time.Duration) *Client {
+	return &Client{
+		base:    base,
+		http:    &http.Client{Transport: transport, CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }},
+		timeout: timeout,
+	}
+}
+
+// get asks for path (escaped, with its query) and gives the whole answer of whatever status. The
+// error wraps ErrDown when there was none because the server can't be reached.
+func (c *Client) get(ctx context.Context, path string, header http.Header) (*http.Response, []byte, error) {
+	ctx, cancel := context.WithTimeout(ctx, c.timeout)
+	defer cancel()
+	req, err := http.NewRequestWithContext(ctx, http.MethodGet, c.base.Scheme+"://"+c.base.Host+path, nil)
+	if err != nil {
+		return nil, nil, fmt.Errorf("asking the upstream for %s: %w", path, err)
+	}
+	for name, values := range header {
+		req.Header[name] = values
+	}
+	req.Header.Set("User-Agent", "warmfront")
+	res, err := c.http.Do(req)
+	if err != nil {
+		if ctx.Err() == nil {
+			err = fmt.Errorf("%w: %w", ErrDown, err)
+		}
+		return nil, nil, err
+	}
+	defer res.Body.Close()
+	b, err := io.ReadAll(io.LimitReader(res.Body, maxOwnAnswer+1))
+	if err != nil {
+		return nil, nil, fmt.Errorf("reading the upstream's answer to %s: %w", path, err)
+	}
+	if len(b) > maxOwnAnswer {
+		return nil, nil, fmt.Errorf("%w: more than %d bytes for %s", ErrStatus, maxOwnAnswer, path)
+	}
+	return res, b, nil
+}
