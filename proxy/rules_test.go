@@ -1,0 +1,151 @@
+package proxy
+
+import (
+	"net/http"
+	"net/http/httptest"
+	"testing"
+
+	"warmfront/config"
+)
+
+func TestAcceptEncodingIsReadAsRFC9110Says(t *testing.T) {
+	for _, c := range []struct {
+		fields []string
+		want   bool
+	}{
+		{nil, false}, {[]string{""}, false}, {[]string{"gzip"}, true}, {[]string{"br, gzip;q=0.5"}, true},
+		{[]string{"gzip;q=0"}, false}, {[]string{"GZIP"}, true}, {[]string{"identity"}, false}, {[]string{"*"}, true},
+		{[]string{"*;q=0"}, false}, {[]string{"gzip;q=0, *"}, false}, {[]string{"deflate", "x-gzip"}, true},
+		{[]string{"gzip; q=0.000"}, false}, {[]string{"gzipped"}, false}, {[]string{"gzip;q=nonsense"}, false},
+	} {
+		if got := acceptsGzip(c.fields); got != c.want {
+			t.Errorf("Accept-Encoding %q: accepts gzip %v, want %v", c.fields, got, c.want)
+		}
+	}
+}
+
+func TestIfNoneMatchIsReadAsRFC9110Says(t *testing.T) {
+	for _, c := range []struct {
+		fields []string
+		want   bool
+	}{
+		{nil, false}, {[]string{`"abc"`}, true}, {[]string{`W/"abc"`}, true}, {[]string{`"abc-gzip"`}, true},
+		{[]string{`"x", "abc"`}, true}, {[]string{`"x"`, `"abc"`}, true}, {[]string{`*`}, true}, {[]string{`abc`}, false},
+		{[]string{`"ab"`}, false}, {[]string{`"`}, false}, {[]string{``}, false},
+	} {
+		if got := matches(c.fields, "abc"); got != c.want {
+			t.Errorf("If-None-Match %q: %v, want %v", c.fields, got, c.want)
+		}
+	}
+}
+
+func TestWritesToBotsAreSeenInEverySpelling(t *testing.T) {
+	for _, c := range []struct {
+		method, target, bot string
+		writes              bool
+	}{
+		{"GET", "/api/bots/b1", "", false}, {"HEAD", "/api/bots/b1", "", false}, {"OPTIONS", "/api/bots/b1", "", false},
+		{"PUT", "/api/bots/b1", "b1", true}, {"DELETE", "/api/bots/b1/permanent", "b1", true},
+		{"POST", "/api/bots/b1/restore/", "b1", true}, {"PUT", "/API/Bots/b1", "b1", true}, {"PUT", "/api/bots/B1/", "B1", true},
+		{"PUT", "/api/bots/a%2Fb", "a/b", true}, {"POST", "/api/bots", "", true}, {"POST", "/api/bots/", "", true},
+		{"PUT", "/api//bots/b1", "", true}, {"PUT", "/api/bots/../bots/b1", "", true}, {"POST", "/api/migrate/user-data", "", true},
+		{"POST", "/api/auth/login", "", false}, {"POST", "/api/live/orders", "", false}, {"PUT", "/api/%62ots/b1", "b1", true},
+	} {
+		bot, writes := writesBot(httptest.NewRequest(c.method, c.target, nil))
+		if bot != c.bot || writes != c.writes {
+			t.Errorf("%s %s: writes %v to %q, want %v to %q", c.method, c.target, writes, bot, c.writes, c.bot)
+		}
+	}
+}
+
+func TestBypassHeaderTakesItsValuesOnly(t *testing.T) {
+	for _, c := range []struct {
+		token  string
+		values []string
+		want   bypassMode
+		fails  bool
+	}{
+		{"", nil, useCache, false}, {"", []string{"1"}, bypassAll, false}, {"", []string{"true"}, bypassAll, false},
+		{"", []string{"bypass"}, bypassAll, false}, {"", []string{"refresh"}, refreshOnly, false}, {"", []string{"0"}, useCache, true},
+		{"", []string{""}, useCache, true}, {"", []string{"1", "refresh"}, useCache, true}, {"", []string{"1;t"}, useCache, true},
+		{"t", []string{"1;t"}, bypassAll, false}, {"t", []string{"refresh;t"}, refreshOnly, false}, {"t", []string{"1"}, useCache, true},
+		{"t", []string{"1;wrong"}, useCache, true}, {"t", []string{"no;t"}, useCache, true}, {"t", nil, useCache, false},
+	} {
+		p := &Proxy{cfg: &config.Config{BypassHeader: "X-Cache-Bypass", BypassToken: config.Secret(c.token)}}
+		got, err := p.bypass(http.Header{"X-Cache-Bypass": c.values})
+		if got != c.want || (err != nil) != c.fails {
+			t.Errorf("token %q, header %q: %v, %v; want %v, error %v", c.token, c.values, got, err, c.want, c.fails)
+		}
+	}
+}
+
+func TestForwardedFieldsGoOnUnchangedOrAreSet(t *testing.T) {
+	in := httptest.NewRequest("GET", "http://pub.example/", nil)
+	in.RemoteAddr = "[::1]:999"
+	in.Header["X-Forwarded-For"] = []string{"1.2.3.4, 5.6.7.8"}
+	out := http.Header{}
+	forwardedFields(out, in)
+	want := http.Header{"X-Forwarded-For": {"1.2.3.4, 5.6.7.8"}, "X-Forwarded-Host": {"pub.example"}, "X-Forwarded-Proto": {"http"}}
+	for name := range want {
+		if out.Get(name) != want.Get(name) {
+			t.Errorf("%s: sent %q, want %q", name, out.Get(name), want.Get(name))
+		}
+	}
+	delete(in.Header, "X-Forwarded-For")
+	forwardedFields(out, in)
+	if out.Get("X-Forwarded-For") != "::1" {
+		t.Errorf("without X-Forwarded-For it was set to %q, want the peer ::1", out.Get("X-Forwarded-For"))
+	}
+}
+
+func TestOrdersAreNotReplayedForTheirIdempotencyKey(t *testing.T) {
+	out := httptest.NewRequest("POST", "/api/live/orders", nil)
+	out.Header.Set("Idempotency-Key", "k")
+	dropReplay(out)
+	if _, seen := out.Header["Idempotency-Key"]; seen || out.Header["idempotency-key"][0] != "k" {
+		t.Errorf("header %v: net/http would repeat this request", out.Header)
+	}
+}
+
+func TestOnlyWhatExpressReadsAsJSONIsKeyed(t *testing.T) {
+	for _, c := range []struct {
+		contentType, coding string
+		want                bool
+	}{
+		{"application/json", "", true}, {"application/json; charset=UTF-8", "", true}, {"Application/JSON", "identity", true},
+		{"", "", false}, {"text/plain", "", false}, {"application/json; charset=utf-16", "", false},
+		{"application/json", "gzip", false}, {"application/vnd.x+json", "", false},
+	} {
+		h := http.Header{"Content-Type": {c.contentType}}
+		if c.coding != "" {
+			h.Set("Content-Encoding", c.coding)
+		}
+		if got := isPlainJSON(h); got != c.want {
+			t.Errorf("%q %q: %v, want %v", c.contentType, c.coding, got, c.want)
+		}
+	}
+}
+
+func TestWhatIsPrivateOrUnsuccessfulIsRefused(t *testing.T) {
+	ok := func() *rawAnswer {
+		return &rawAnswer{status: 200, header: http.Header{"Content-Type": {"application/json; charset=utf-8"}}}
+	}
+	if reason := refusal(ok()); reason != "" {
+		t.Fatalf("a plain JSON answer was refused: %s", reason)
+	}
+	for want, spoil := range map[string]func(*rawAnswer){
+		"status":        func(a *rawAnswer) { a.status = 404 },
+		"not-json":      func(a *rawAnswer) { a.header.Set("Content-Type", "text/html") },
+		"set-cookie":    func(a *rawAnswer) { a.header.Set("Set-Cookie", "a=b") },
+		"cache-control": func(a *rawAnswer) { a.header.Set("Cache-Control", "max-age=1, No-Store") },
+		"coding":        func(a *rawAnswer) { a.header.Set("Content-Encoding", "br") },
+		"too-large":     func(a *rawAnswer) { a.rest = http.NoBody },
+		"broken-off":    func(a *rawAnswer) { a.broken = http.ErrBodyReadAfterClose },
+	} {
+		a := ok()
+		spoil(a)
+		if got := refusal(a); got != want {
+			t.Errorf("refused for %q, want %q", got, want)
+		}
+	}
+}
