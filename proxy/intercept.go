@@ -155,7 +155,7 @@ func (p *Proxy) understand(a *ask, param string) (reason string) {
 // on; otherwise it gives the reason why the answer can't be kept.
 func (p *Proxy) locate(ctx context.Context, a *ask) (reason string) {
 	if !p.access.Public() {
-		return "access-unknown"
+		return "access"
 	}
 	state, sureOfData := p.data.Current()
 	if state == nil {
