@@ -1,0 +1,120 @@
+// Package harness starts what Warmfront's end-to-end tests and its demo need, as processes of their
+// own on free ports: the stand-in server, a Redis, and Warmfronts built from this checkout. It waits
+// by asking, never by sleeping for a fixed time, and keeps everything that the processes print.
+package harness
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"time"
+)
+
+// patience is how long anything that should happen soon may take on a slow machine.
+const patience = 30 * time.Second
+
+// A Lab is a built Warmfront, a set of price files, and a temporary directory. Every process started
+// from it is ended by Close at the latest.
+type Lab struct {
+	root, dir string
+	binary    string
+	prices    string
+	running   []*Process
+}
+
+// NewLab finds the checkout around the working directory and builds Warmfront. An error says what
+// is missing and what to do about it.
+func NewLab() (*Lab, error) {
+	root, err := checkout()
+	if err != nil {
+		return nil, err
+	}
+	if err := equipped(root); err != nil {
+		return nil, err
+	}
+	dir, err := os.MkdirTemp("", "warmfront-lab-")
+	if err != nil {
+		return nil, err
+	}
+	l := &Lab{root: root, dir: dir, binary: filepath.Join(dir, "warmfront"), prices: filepath.Join(dir, "prices")}
+	build := exec.Command("go", "build", "-trimpath", "-o", l.binary, ".")
+	build.Dir, build.Env = root, append(os.Environ(), "CGO_ENABLED=0")
+	if out, err := build.CombinedOutput(); err != nil {
+		return nil, errors.Join(fmt.Errorf("building warmfront: %w\n%s", err, out), l.Close())
+	}
+	return l, nil
+}
+
+// Close ends what still runs, newest first, and removes the temporary directory.
+func (l *Lab) Close() error {
+	for i := len(l.running) - 1; i >= 0; i-- {
+		l.running[i].Stop()
+	}
+	return os.RemoveAll(l.dir)
+}
+
+// checkout is the directory above the working directory that holds the module.
+func checkout() (string, error) {
+	dir, err := os.Getwd()
+	if err != nil {
+		return "", err
+	}
+	for at := dir; ; at = filepath.Dir(at) {
+		if mod, err := os.ReadFile(filepath.Join(at, "go.mod")); err == nil && strings.HasPrefix(string(mod), "module warmfront") {
+			return at, nil
+		}
+		if at == filepath.Dir(at) {
+			return "", fmt.Errorf("%s is not inside a checkout of warmfront", dir)
+		}
+	}
+}
+
+// equipped reports what make setup would have installed. Nothing is ever skipped for the lack of it.
+func equipped(root string) error {
+	for _, program := range []string{"node", "redis-server"} {
+		if _, err := exec.LookPath(program); err != nil {
+			return fmt.Errorf("%s is missing: run make setup", program)
+		}
+	}
+	if _, err := os.Stat(filepath.Join(root, "test", "upstream", "node_modules", "express")); err != nil {
+		return errors.New("test/upstream/node_modules is missing: run make setup")
+	}
+	return nil
+}
+
+// temp makes a directory that Close removes.
+func (l *Lab) temp(name string) (string, error) { return os.MkdirTemp(l.dir, name+"-") }
+
+// freePort is a TCP port that nobody listens on at the moment. Somebody else may take it before it is
+// used, so who uses it tries again with another.
+func freePort() (int, error) {
+	listener, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		return 0, err
+	}
+	defer listener.Close()
+	return listener.Addr().(*net.TCPAddr).Port, nil
+}
+
+// Until asks again and again until ok gives no error. When that takes longer than limit, the last
+// error is returned.
+func Until(limit time.Duration, ok func() error) error {
+	ctx, cancel := context.WithTimeout(context.Background(), limit)
+	defer cancel()
+	for wait := 5 * time.Millisecond; ; wait = min(2*wait, 100*time.Millisecond) {
+		err := ok()
+		if err == nil {
+			return nil
+		}
+		select {
+		case <-ctx.Done():
+			return fmt.Errorf("not within %v: %w", limit, err)
+		case <-time.After(wait):
+		}
+	}
+}

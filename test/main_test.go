@@ -1,0 +1,131 @@
+// Package test holds Warmfront's end-to-end tests: the built binary between real clients, the stand-in
+// server and a real Redis, over sockets. The processes are the harness's, the tests assert.
+package test
+
+import (
+	"context"
+	"flag"
+	"fmt"
+	"net/http"
+	"os"
+	"testing"
+	"time"
+
+	"warmfront/test/harness"
+)
+
+// The lab and the stand-in server that most tests share, reset before each. A test that moves the
+// data, or ends the server, starts one of its own.
+var (
+	lab    *harness.Lab
+	shared *harness.Upstream
+)
+
+func TestMain(m *testing.M) {
+	flag.Parse()
+	os.Exit(run(m))
+}
+
+func run(m *testing.M) int {
+	var err error
+	if lab, err = harness.NewLab(); err != nil {
+		fmt.Fprintln(os.Stderr, "end-to-end tests:", err)
+		return 1
+	}
+	defer lab.Close()
+	if shared, err = lab.StartUpstream(nil); err != nil {
+		fmt.Fprintln(os.Stderr, "end-to-end tests:", err)
+		return 1
+	}
+	return m.Run()
+}
+
+// upstream is the shared stand-in server as it was at its start.
+func upstream(t *testing.T) *harness.Upstream {
+	t.Helper()
+	ok(t, shared.Reset())
+	explain(t, shared.Process)
+	return shared
+}
+
+// ownUpstream is a stand-in server for this test alone.
+func ownUpstream(t *testing.T, env harness.Env) *harness.Upstream {
+	t.Helper()
+	up, err := lab.StartUpstream(env)
+	ok(t, err)
+	t.Cleanup(up.Stop)
+	explain(t, up.Process)
+	return up
+}
+
+// redis is a Redis for this test alone.
+func redisServer(t *testing.T) *harness.Redis {
+	t.Helper()
+	r, err := lab.StartRedis()
+	ok(t, err)
+	t.Cleanup(r.Stop)
+	return r
+}
+
+// warmfront is a Warmfront in front of url that is ready to cache.
+func warmfront(t *testing.T, url string, env harness.Env) *harness.Server {
+	t.Helper()
+	w, err := lab.StartWarmfront(url, env)
+	ok(t, err)
+	t.Cleanup(w.Stop)
+	explain(t, w.Process)
+	return w
+}
+
+// launched is a Warmfront that lives, though its upstream may not.
+func launched(t *testing.T, url string, env harness.Env) *harness.Server {
+	t.Helper()
+	w, err := lab.LaunchWarmfront(url, env)
+	ok(t, err)
+	t.Cleanup(w.Stop)
+	explain(t, w.Process)
+	return w
+}
+
+// explain prints what a process said when the test has failed.
+func explain(t *testing.T, p *harness.Process) {
+	t.Cleanup(func() {
+		if t.Failed() {
+			t.Log(p.Tail(25))
+		}
+	})
+}
+
+// client has no connections in common with any other client.
+func client(t *testing.T) *http.Client {
+	c := harness.NewClient()
+	t.Cleanup(c.CloseIdleConnections)
+	return c
+}
+
+// limit ends a test's requests before go test ends the test.
+func limit(t *testing.T) context.Context {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+	t.Cleanup(cancel)
+	return ctx
+}
+
+// get asks for url with header lines ("Name: value").
+func get(t *testing.T, url string, header ...string) *harness.Answer {
+	t.Helper()
+	return send(t, http.MethodGet, url, nil, header...)
+}
+
+// post sends a JSON body to url with header lines.
+func post(t *testing.T, url, body string, header ...string) *harness.Answer {
+	t.Helper()
+	return send(t, http.MethodPost, url, []byte(body), header...)
+}
+
+func send(t *testing.T, method, url string, body []byte, header ...string) *harness.Answer {
+	t.Helper()
+	a, err := harness.Send(limit(t), client(t), harness.Request{Method: method, URL: url, Header: header, Body: body})
+	ok(t, err)
+	return a
+}
