@@ -33,8 +33,8 @@ type member struct {
 	value
 }
 
-func text(s string) value    { return value{kind: '"', text: s} }
-func number(n int) value     { return value{kind: '0', text: strconv.Itoa(n)} }
+func text(s string) value     { return value{kind: '"', text: s} }
+func number(n int) value      { return value{kind: '0', text: strconv.Itoa(n)} }
 func (v *value) push(e value) { v.kids = append(v.kids, member{value: e}) }
 
 // object builds an object of alternating names and values.
@@ -122,10 +122,10 @@ func parseObject(body []byte) (value, error) {
 		return value{}, err
 	}
 	if p.dec.PeekKind() != 0 || strings.TrimRight(p.src[p.dec.InputOffset():], " \t\r\n") != "" {
-		return value{}, notKeyed("json", "data after the value")
+		return value{}, faulty("json", "data after the value")
 	}
 	if v.kind != '{' {
-		return value{}, notKeyed("json", "not an object")
+		return value{}, faulty("json", "not an object")
 	}
 	return v, nil
 }
@@ -139,7 +139,7 @@ type parser struct {
 
 func (p *parser) value() (value, error) {
 	if p.count++; p.count > maxValues {
-		return value{}, notKeyed("size", "more than %d values", maxValues)
+		return value{}, faulty("size", "more than %d values", maxValues)
 	}
 	switch kind := p.dec.PeekKind(); kind {
 	case '{', '[':
@@ -147,7 +147,7 @@ func (p *parser) value() (value, error) {
 			return value{}, syntax(err)
 		}
 		if p.dec.StackDepth() > maxDepth {
-			return value{}, notKeyed("nesting", "deeper than %d", maxDepth)
+			return value{}, faulty("nesting", "deeper than %d", maxDepth)
 		}
 		return p.container(kind)
 	case '"':
@@ -225,7 +225,7 @@ func canonicalNumber(raw string) (value, error) {
 	}
 	f, err := strconv.ParseFloat(raw, 64)
 	if err != nil || math.IsInf(f, 0) || f == 0 && math.Signbit(f) {
-		return value{}, notKeyed("number", "a number that has no canonical form of its own")
+		return value{}, faulty("number", "a number that has no canonical form of its own")
 	}
 	return value{kind: '0', text: string(jsontext.AppendFloat(nil, f, 64))}, nil
 }
@@ -238,9 +238,9 @@ func syntax(err error) error {
 		at = se.ByteOffset
 	}
 	if errors.Is(err, jsontext.ErrDuplicateName) {
-		return notKeyed("duplicate-name", "a name twice in an object, at byte %d", at)
+		return faulty("duplicate-name", "a name twice in an object, at byte %d", at)
 	}
-	return notKeyed("json", "malformed JSON at byte %d", at)
+	return faulty("json", "malformed JSON at byte %d", at)
 }
 
 // compareUTF16 orders strings by UTF-16 code units (RFC 8785, section 3.2.3). That is the order of their

@@ -14,7 +14,7 @@ import (
 // older than the data was computed from stale bars (trap 5). Answers are large; nothing but the fields
 // that matter is looked at.
 func (q *Request) Judge(body []byte) (lastDate string, err error) {
-	a := &answer{Decoder: jsontext.NewDecoder(bytes.NewBuffer(body)), q: q}
+	a := &answer{Decoder: jsontext.NewDecoder(bytes.NewBuffer(body)), body: body, q: q}
 	if err := a.judge(); err != nil {
 		return "", fmt.Errorf("keying: judging an answer of %s: %w", q.Route.Name, err)
 	}
@@ -24,6 +24,7 @@ func (q *Request) Judge(body []byte) (lastDate string, err error) {
 // An answer is read field by field. A check consumes exactly one value.
 type answer struct {
 	*jsontext.Decoder
+	body     []byte
 	q        *Request
 	lastDate string
 }
@@ -96,7 +97,7 @@ func (a *answer) fields(f func(name string) error) error {
 	return a.close()
 }
 
-// elements reads the array that is next and returns how many it has, and the last one.
+// elements calls each for each element of the array that is next; each consumes it. n is how many.
 func (a *answer) elements(each func() error) (n int, err error) {
 	if err := a.open('['); err != nil {
 		return 0, err
@@ -151,7 +152,8 @@ func (a *answer) lastOf() (last value, n int, err error) {
 		if err != nil {
 			return syntax(err)
 		}
-		raw = v
+		end := a.InputOffset()
+		raw = a.body[end-int64(len(v)) : end]
 		return nil
 	})
 	if err != nil || n == 0 {
@@ -265,9 +267,20 @@ func isAll(a *answer) error {
 	return err
 }
 
-// isOverlays: one for each condition, at least one.
+// isOverlays: one for each condition, at least one. Their rows show dates.
 func isOverlays(a *answer) error {
-	n, err := a.elements(func() error { return a.skip('{') })
+	n, err := a.elements(func() error {
+		return a.fields(func(name string) error {
+			if name != "leftSeries" || a.PeekKind() != '[' {
+				return a.SkipValue()
+			}
+			last, _, err := a.lastOf()
+			if date := last.get("date"); err == nil && date != nil && isDate(date.text) {
+				a.show(date.text)
+			}
+			return err
+		})
+	})
 	if err == nil && (n == 0 || n != a.q.asked.count) {
 		err = fmt.Errorf("%d overlays for %d conditions", n, a.q.asked.count)
 	}

@@ -43,7 +43,8 @@ const (
 // ErrNotKeyed is what every error of [Route.Parse] wraps: the request goes to the upstream as it is.
 var ErrNotKeyed = errors.New("keying: request is not keyed")
 
-// NotKeyed says why a request has no key. It never quotes the request (trap 14).
+// NotKeyed says why a request has no key. It never quotes the request (trap 14). Reason is one of path,
+// query, body, json, duplicate-name, nesting, number, size, payload, bots, tickers, limit.
 type NotKeyed struct {
 	Reason string // a short token, fit for the detail parameter of Cache-Status (RFC 9211, section 2.8)
 	Err    error  // the long form
@@ -56,8 +57,13 @@ func (e *NotKeyed) Error() string {
 // Unwrap lets errors.Is find both ErrNotKeyed and the cause.
 func (e *NotKeyed) Unwrap() []error { return []error{ErrNotKeyed, e.Err} }
 
-func notKeyed(reason, format string, args ...any) error {
-	return &NotKeyed{Reason: reason, Err: fmt.Errorf(format, args...)}
+// A fault is what is wrong with a text, whatever the text is for.
+type fault struct{ reason, detail string }
+
+func (f *fault) Error() string { return f.detail }
+
+func faulty(reason, format string, args ...any) error {
+	return &fault{reason, fmt.Sprintf(format, args...)}
 }
 
 // A Request is an intercepted request whose meaning is known.

@@ -1,6 +1,7 @@
 package keying
 
 import (
+	"errors"
 	"slices"
 	"strings"
 )
@@ -21,8 +22,16 @@ type asked struct {
 // Parse reads a request on route r. Its errors wrap ErrNotKeyed. The body is taken for JSON in UTF-8:
 // the caller makes sure that its Content-Type says so, and that it has no Content-Encoding.
 func (r *Route) Parse(param, rawQuery string, body []byte, ids IDs) (*Request, error) {
+	q, err := r.parse(param, rawQuery, body, ids)
+	if f, ok := errors.AsType[*fault](err); ok {
+		return nil, &NotKeyed{Reason: f.reason, Err: f}
+	}
+	return q, err
+}
+
+func (r *Route) parse(param, rawQuery string, body []byte, ids IDs) (*Request, error) {
 	if r.param != noParam && !validParam(r.param, param) {
-		return nil, notKeyed("path", "the path names nothing")
+		return nil, faulty("path", "the path names nothing")
 	}
 	query, err := parseQuery(rawQuery)
 	if err != nil {
@@ -30,7 +39,7 @@ func (r *Route) Parse(param, rawQuery string, body []byte, ids IDs) (*Request, e
 	}
 	in := &input{param: param, query: query, body: value{kind: '{'}}
 	if r.Method != "POST" && len(body) > 0 {
-		return nil, notKeyed("body", "a body where none belongs")
+		return nil, faulty("body", "a body where none belongs")
 	}
 	if len(body) > 0 { // Express reads an empty body as {}
 		if in.body, err = parseObject(body); err != nil {
@@ -44,7 +53,8 @@ func (r *Route) Parse(param, rawQuery string, body []byte, ids IDs) (*Request, e
 	if err := r.canonicalise(q, in); err != nil {
 		return nil, err
 	}
-	return q, q.mean(in, ids)
+	q.meaning = mean(q, in, ids)
+	return q, nil
 }
 
 // canonicalise leaves one spelling of a request among those that mean the same.
@@ -77,7 +87,7 @@ func (r *Route) parsePayload(in *input) error {
 		return nil
 	}
 	if p == nil || p.kind != '"' {
-		return notKeyed("payload", "the payload is neither an object nor a string")
+		return faulty("payload", "the payload is neither an object nor a string")
 	}
 	inner, err := parseObject([]byte(p.text))
 	if err != nil {
@@ -88,7 +98,7 @@ func (r *Route) parsePayload(in *input) error {
 }
 
 // mean spells the meaning: the rest of the key's hash is about the world, this is about the request.
-func (q *Request) mean(in *input, ids IDs) error {
+func mean(q *Request, in *input, ids IDs) []byte {
 	whole := object("body", in.body)
 	if len(in.query.kids) > 0 {
 		whole.set("query", in.query)
@@ -97,12 +107,9 @@ func (q *Request) mean(in *input, ids IDs) error {
 		whole.set("bot", text(q.Bot))
 	}
 	if q.Route.payload == noPayload {
-		q.meaning = whole.append(nil)
-		return nil
+		return whole.append(nil)
 	}
-	var err error
-	q.meaning, err = spell(&whole, in.body.get("payload"), in.body.get("customIndicators"), ids)
-	return err
+	return spell(&whole, in.body.get("payload"), in.body.get("customIndicators"), ids)
 }
 
 // null: a null takes the default as a missing field does (R1's costBps).
@@ -181,14 +188,14 @@ const maxBots = 1000
 func (q *Request) names(in *input, field string) error {
 	list := in.body.get(field)
 	if list == nil || list.kind != '[' {
-		return notKeyed("bots", "%s is not an array", field)
+		return faulty("bots", "%s is not an array", field)
 	}
 	if len(q.Bots)+len(list.kids) > maxBots {
-		return notKeyed("bots", "more than %d bots", maxBots)
+		return faulty("bots", "more than %d bots", maxBots)
 	}
 	for _, id := range list.kids {
 		if id.kind != '"' || !validBot(id.text) {
-			return notKeyed("bots", "%s holds what is not a bot's id", field)
+			return faulty("bots", "%s holds what is not a bot's id", field)
 		}
 		q.Bots = append(q.Bots, strings.Clone(id.text))
 	}

@@ -13,7 +13,7 @@ func parseQuery(raw string) (value, error) {
 	v := value{kind: '{'}
 	for i := 0; i < len(raw); i++ {
 		if c := raw[i]; c <= ' ' || c >= 0x7f || c == '#' || c == ';' || c == '[' || c == ']' {
-			return v, notKeyed("query", "a character that servers read differently, at byte %d", i)
+			return v, faulty("query", "a character that servers read differently, at byte %d", i)
 		}
 	}
 	for _, pair := range strings.Split(raw, "&") {
@@ -21,16 +21,16 @@ func parseQuery(raw string) (value, error) {
 			continue
 		}
 		if len(v.kids) == 100 {
-			return v, notKeyed("query", "more than 100 parameters")
+			return v, faulty("query", "more than 100 parameters")
 		}
 		rawName, rawValue, _ := strings.Cut(pair, "=")
 		name, err1 := decodeQuery(rawName)
 		val, err2 := decodeQuery(rawValue)
 		if err1 != nil || err2 != nil {
-			return v, notKeyed("query", "an escape that doesn't decode to text without brackets")
+			return v, faulty("query", "an escape that doesn't decode to text without brackets")
 		}
 		if v.get(name) != nil {
-			return v, notKeyed("query", "a repeated parameter")
+			return v, faulty("query", "a repeated parameter")
 		}
 		v.set(name, text(val))
 	}

@@ -45,7 +45,7 @@ func RevisionExact(body []byte) (Revision, error) { return revisionOf(body, Exac
 func revisionOf(body []byte, ids IDs) (Revision, error) {
 	bot, err := parseObject(body)
 	if err != nil {
-		return Revision{}, fmt.Errorf("keying: reading a bot: %w", err.(*NotKeyed).Err)
+		return Revision{}, fmt.Errorf("keying: reading a bot: %w", err)
 	}
 	if inner := bot.get("bot"); inner != nil && inner.kind == '{' {
 		bot = *inner
@@ -92,11 +92,7 @@ func strategyHash(payload *value, ids IDs) string {
 	if meant.kind == '{' && len(meant.kids) == 0 {
 		return "" // an empty strategy is as good as a hidden one
 	}
-	spelled, err := spell(&meant, &meant, nil, ids)
-	if err != nil {
-		return hash(append([]byte("exact:"), meant.append(nil)...))
-	}
-	return hash(spelled)
+	return hash(spell(&meant, &meant, nil, ids))
 }
 
 // metricsHash covers the saved metrics that the bot shows, but for the times of saving.

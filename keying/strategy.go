@@ -21,10 +21,11 @@ import (
 // That the server's answer doesn't change under such a renaming is what the contract infers and the
 // audit checks; Exact is the way back.
 
-// maxID is how long an id may be to be renamed; maxLookups bounds the search for ids inside strings.
+// maxID is how long an id may be to be renamed; maxSteps bounds the search for ids inside strings, after
+// which a request keeps its ids as they are.
 const (
-	maxID      = 128
-	maxLookups = 1 << 21
+	maxID    = 128
+	maxSteps = 1 << 22
 )
 
 // A speller writes a request with its ids numbered.
@@ -37,12 +38,12 @@ type speller struct {
 	ids     []string // by number
 	pinned  []bool   // by number
 	lengths []int    // of ids, ascending
-	lookups int
+	steps   int
 }
 
 // spell writes whole in canonical form with the ids of payload, a part of it, renamed by order. Nothing
 // inside literal, another part of it (the user's own indicators), is rewritten. Either may be nil.
-func spell(whole, payload, literal *value, ids IDs) ([]byte, error) {
+func spell(whole, payload, literal *value, ids IDs) []byte {
 	s := &speller{payload: payload, literal: literal, exact: ids == Exact, numbers: map[string]int{}}
 	mode := "exact"
 	if !s.exact {
@@ -55,12 +56,12 @@ func spell(whole, payload, literal *value, ids IDs) ([]byte, error) {
 	}
 	s.out = append(s.out, `{"ids":"`+mode+`","meaning":`...)
 	s.value(whole, place{})
-	if s.lookups > maxLookups {
-		return nil, notKeyed("ids", "too much text to look for ids in")
+	if s.steps > maxSteps {
+		return spell(whole, payload, literal, Exact)
 	}
 	s.out = append(s.out, `,"pinned":`...)
 	s.out = s.pins().append(s.out)
-	return append(s.out, '}'), nil
+	return append(s.out, '}')
 }
 
 // collect numbers the ids below v in canonical order.
@@ -179,11 +180,12 @@ func (s *speller) mention(t string) {
 	if len(s.lengths) == 0 || len(t) < s.lengths[0] {
 		return
 	}
-	for from := 0; from < len(t) && s.lookups <= maxLookups; from++ {
+	for from := 0; from < len(t) && s.steps <= maxSteps; from++ {
 		if from > 0 && alphanumeric(t[from-1]) && alphanumeric(t[from]) {
 			continue
 		}
 		for _, n := range s.lengths {
+			s.steps++
 			to := from + n
 			if to > len(t) {
 				break
@@ -191,7 +193,6 @@ func (s *speller) mention(t string) {
 			if to < len(t) && alphanumeric(t[to-1]) && alphanumeric(t[to]) {
 				continue
 			}
-			s.lookups++
 			if number, ok := s.numbers[t[from:to]]; ok {
 				s.pinned[number] = true
 			}

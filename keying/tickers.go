@@ -21,7 +21,7 @@ func readBenchmarks(q *Request, in *input) error {
 		list = given.text
 	}
 	if !ascii(list) {
-		return notKeyed("tickers", "a ticker beyond ASCII, which JavaScript upper-cases in its own way")
+		return faulty("tickers", "a ticker beyond ASCII, which JavaScript upper-cases in its own way")
 	}
 	tickers := value{kind: '['}
 	for _, t := range strings.Split(list, ",") {
@@ -36,11 +36,11 @@ func readBenchmarks(q *Request, in *input) error {
 // readCandles reads R6: the ticker is trimmed, upper-cased and cleaned, the limit clamped.
 func readCandles(q *Request, in *input) error {
 	if !ascii(in.param) {
-		return notKeyed("tickers", "a ticker beyond ASCII, which JavaScript upper-cases in its own way")
+		return faulty("tickers", "a ticker beyond ASCII, which JavaScript upper-cases in its own way")
 	}
 	ticker := cleanTicker(in.param)
 	if ticker == "" {
-		return notKeyed("tickers", "no ticker is left of the path's parameter")
+		return faulty("tickers", "no ticker is left of the path's parameter")
 	}
 	limit, err := candleLimit(in.query.get("limit"))
 	if err != nil {
@@ -68,7 +68,7 @@ func candleLimit(v *value) (int, error) {
 		return defaultLimit, nil
 	}
 	if len(v.text) > 9 || strings.Trim(v.text, "0123456789") != "" {
-		return 0, notKeyed("limit", "the limit is not a plain number")
+		return 0, faulty("limit", "the limit is not a plain number")
 	}
 	n := 0
 	for _, c := range v.text {
@@ -83,11 +83,11 @@ func clamp(n int) int { return min(max(n, minLimit), maxLimit) }
 func readBatch(q *Request, in *input) error {
 	list := in.body.get("tickers")
 	if list == nil || list.kind != '[' || len(list.kids) == 0 || len(list.kids) > maxTickers {
-		return notKeyed("tickers", "tickers must be an array of 1 to %d", maxTickers)
+		return faulty("tickers", "tickers must be an array of 1 to %d", maxTickers)
 	}
 	for _, t := range list.kids {
 		if t.kind != '"' {
-			return notKeyed("tickers", "tickers must be strings")
+			return faulty("tickers", "tickers must be strings")
 		}
 		q.Tickers = append(q.Tickers, strings.Clone(t.text))
 	}
