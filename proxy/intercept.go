@@ -10,6 +10,7 @@ import (
 	"strings"
 	"time"
 
+	"warmfront/config"
 	"warmfront/keying"
 	"warmfront/proxy/store"
 	"warmfront/proxy/upstream"
@@ -154,7 +155,7 @@ func (p *Proxy) understand(a *ask, param string) (reason string) {
 // locate finds the key, from the data date and the revisions of the bots that the answer depends
 // on; otherwise it gives the reason why the answer can't be kept.
 func (p *Proxy) locate(ctx context.Context, a *ask) (reason string) {
-	if !p.access.Public() {
+	if !p.isPublic() {
 		return "access"
 	}
 	state, sureOfData := p.data.Current()
@@ -174,6 +175,18 @@ func (p *Proxy) locate(ctx context.Context, a *ask) (reason string) {
 		return "not-keyed"
 	}
 	return ""
+}
+
+// isPublic reports whether a stored answer may serve everyone. Where answers belong to somebody,
+// nothing is kept.
+func (p *Proxy) isPublic() bool {
+	switch p.cfg.Access {
+	case config.AccessPublic:
+		return true
+	case config.AccessGranted:
+		return false
+	}
+	return p.access.Public()
 }
 
 func (p *Proxy) dataFor(state *upstream.DataState) keying.Data {

@@ -1,0 +1,46 @@
+# make help tells what there is. demo and test install what they need.
+
+GO       ?= go
+FUZZTIME ?= 30s
+UPSTREAM := test/upstream
+BINARY   := bin/warmfront
+
+.DEFAULT_GOAL := help
+.PHONY: help setup build check test demo bench-hit fuzz lint clean
+
+help: ## show this list
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+setup: ## install what demo and test need: redis-server, the stand-in's packages
+	@bash .ci/setup
+
+build: ## build the static binary into bin/
+	CGO_ENABLED=0 $(GO) build -trimpath -ldflags "-s -w" -o $(BINARY) .
+
+check: ## gofmt and go vet
+	@unformatted=$$(gofmt -l $$(git ls-files '*.go')); test -z "$$unformatted" || { echo "not formatted: $$unformatted"; exit 1; }
+	$(GO) vet ./...
+
+test: setup build check ## everything CI runs: unit tests, the stand-in's own, end to end
+	cd $(UPSTREAM) && npm test --silent
+	$(GO) test -race -count=1 -timeout 8m ./...
+
+demo: setup build ## the stand-in server, Warmfront in front, real requests, a table; Ctrl-C ends it (ONCE=1 exits)
+	@ONCE=$(ONCE) $(GO) run ./test/demo
+
+bench-hit: ## ns/op and allocations of a memory hit
+	$(GO) test -run '^$$' -bench MemoryHit -benchmem ./proxy
+
+fuzz: ## every fuzz target for FUZZTIME (30s)
+	@set -e; for package in $$($(GO) list ./...); do \
+	  for target in $$($(GO) test -list '^Fuzz' $$package | grep '^Fuzz' || true); do \
+	    echo "== $$package $$target"; \
+	    $(GO) test -run '^$$' -fuzz "^$$target\$$" -fuzztime $(FUZZTIME) $$package; \
+	  done; \
+	done
+
+lint: ## staticcheck, at a fixed version
+	$(GO) run honnef.co/go/tools/cmd/staticcheck@2026.1 ./...
+
+clean: ## remove what was built and generated
+	rm -rf bin $(UPSTREAM)/.data $(UPSTREAM)/node_modules
