@@ -40,7 +40,7 @@ fuzz: ## every fuzz target for FUZZTIME (30s)
 	done
 
 lint: ## staticcheck, at a fixed version
-	$(GO) run honnef.co/go/tools/cmd/staticcheck@2026.1 ./...
+	$(GO) run honnef.co/go/tools/cmd/staticcheck@v0.8.2 ./...
 
 clean: ## remove what was built and generated
 	rm -rf bin $(UPSTREAM)/.data $(UPSTREAM)/node_modules

@@ -49,6 +49,7 @@ type cacheStatus struct {
 
 // answer serves what a flight brought, to one of those who waited for it.
 func (p *Proxy) answer(w http.ResponseWriter, a *ask, res *result, joined bool) {
+	a.waited = res.took
 	switch {
 	case res.entry != nil && res.tier == redisTier:
 		p.answerEntry(w, a, res.entry, hit, redisTier, cacheStatus{collapsed: joined})
@@ -227,7 +228,9 @@ func (p *Proxy) passAs(w http.ResponseWriter, a *ask, how outcome, reason string
 	if a.in.Header.Get("X-Cache-Debug") == "1" {
 		mark.key = a.key
 	}
+	began := time.Now()
 	p.pass(w, a.in, mark)
+	a.waited = time.Since(began)
 	p.done(a, how, upstreamTier, 0, reason)
 }
 

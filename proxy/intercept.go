@@ -25,6 +25,7 @@ type ask struct {
 	body    []byte
 	origin  string
 	started time.Time
+	waited  time.Duration // for the server
 
 	mode      bypassMode
 	key       string
@@ -114,8 +115,9 @@ func (p *Proxy) read(w http.ResponseWriter, a *ask) bool {
 	case errors.Is(err, io.ErrUnexpectedEOF):
 		writeError(w, http.StatusBadRequest, shortBody)
 		return false
-	case err != nil:
-		return false // the client has left
+	case err != nil: // the client has left, or its chunks are malformed
+		writeError(w, http.StatusBadRequest, "the request body can't be read")
+		return false
 	case int64(len(read)) > int64(p.cfg.MaxRequest):
 		a.in.Body = struct {
 			io.Reader

@@ -82,6 +82,7 @@ func (p *Proxy) done(a *ask, how outcome, tier string, status int, reason string
 	p.metrics.count(a.route, how, tier)
 	if entry := p.log.Check(zap.InfoLevel, "request"); entry != nil {
 		entry.Write(zap.String("route", a.route.Name), zap.String("key", a.key), zap.Stringer("outcome", how),
-			zap.String("tier", tier), zap.Int("status", status), zap.Duration("took", time.Since(a.started)), zap.String("detail", reason))
+			zap.String("tier", tier), zap.Int("status", status), zap.Duration("took", time.Since(a.started)),
+			zap.Duration("upstream", a.waited), zap.String("detail", reason))
 	}
 }

@@ -3,6 +3,7 @@ package proxy
 import (
 	"net/http"
 	"net/http/httptest"
+	"strings"
 	"testing"
 
 	"warmfront/config"
@@ -102,7 +103,8 @@ func TestOrdersAreNotReplayedForTheirIdempotencyKey(t *testing.T) {
 	out := httptest.NewRequest("POST", "/api/live/orders", nil)
 	out.Header.Set("Idempotency-Key", "k")
 	dropReplay(out)
-	if _, seen := out.Header["Idempotency-Key"]; seen || out.Header["idempotency-key"][0] != "k" {
+	lower := strings.ToLower("Idempotency-Key")
+	if _, seen := out.Header["Idempotency-Key"]; seen || out.Header[lower][0] != "k" {
 		t.Errorf("header %v: net/http would repeat this request", out.Header)
 	}
 }
