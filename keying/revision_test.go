@@ -1,0 +1,82 @@
+package keying
+
+import (
+	"strings"
+	"testing"
+)
+
+func revision(t testing.TB, bot string) Revision {
+	t.Helper()
+	rev, err := RevisionOf([]byte(bot))
+	if err != nil {
+		t.Fatalf("%s: %v", clip(bot), err)
+	}
+	return rev
+}
+
+func TestASavedBotThatSaysTheSameHasTheSameRevision(t *testing.T) {
+	base := `{"bot":{"id":"b","payload":` + quoted(strategy) + `,"backtestMode":"CC","backtestCostBps":5,"updatedAt":"1","metrics":{"cagr":0.1,"lastBacktestAt":1}}}`
+	for _, other := range []string{
+		`{"payload":` + strategy + `,"backtestCostBps":5.0,"backtestMode":"CC","updatedAt":"2","metrics":{"updatedAt":9,"computed_at":3,"cagr":1e-1}}`,
+		`{"bot":{"tags":["x"],"payload":` + quoted(" "+strings.ReplaceAll(strategy, "n1", "zz")) + `,"backtestMode":"CC","backtestCostBps":5,"metrics":{"cagr":0.1}}}`,
+	} {
+		if a, b := revision(t, base), revision(t, other); a != b {
+			t.Errorf("%s: %+v, not %+v", other, b, a)
+		}
+	}
+}
+
+func TestEveryEditThatCountsMovesItsPartOfTheRevision(t *testing.T) {
+	base := `{"payload":{"a":1},"backtestMode":"CC","backtestCostBps":5,"metrics":{"cagr":0.1}}`
+	a := revision(t, base)
+	for old, edited := range map[string]string{`{"a":1}`: `{"a":2}`, `"CC"`: `"OO"`, `:5`: `:0`, `0.1`: `0.2`} {
+		b := revision(t, strings.Replace(base, old, edited, 1))
+		moved := Revision{}
+		if a.Strategy != b.Strategy {
+			moved.Strategy = "moved"
+		}
+		if a.Settings != b.Settings {
+			moved.Settings = "moved"
+		}
+		if a.Metrics != b.Metrics {
+			moved.Metrics = "moved"
+		}
+		want := map[string]Revision{`{"a":1}`: {Strategy: "moved"}, `"CC"`: {Settings: "moved"}, `:5`: {Settings: "moved"}, `0.1`: {Metrics: "moved"}}[old]
+		if moved != want {
+			t.Errorf("%s to %s: moved %+v", old, edited, moved)
+		}
+	}
+}
+
+func TestAHiddenPayloadCountsByItsTime(t *testing.T) {
+	for _, payload := range []string{``, `"payload":null,`, `"payload":"",`, `"payload":{},`, `"payload":"{}",`} {
+		a, b := revision(t, `{`+payload+`"updatedAt":"1"}`), revision(t, `{`+payload+`"updated_at":2}`)
+		if a.Strategy != "updatedAt:1" || a.Settings != "updatedAt:1" || b.Strategy != "updatedAt:2" {
+			t.Errorf("%q: %+v %+v", payload, a, b)
+		}
+	}
+}
+
+func TestAPayloadThatIsNoJSONCountsAsItIsSpelled(t *testing.T) {
+	a, b := revision(t, `{"payload":"H4sI"}`), revision(t, `{"payload":"H4sJ"}`)
+	if a.Strategy == b.Strategy || a.Strategy == "" || a.Settings != "" {
+		t.Errorf("%+v %+v", a, b)
+	}
+}
+
+func TestABotThatShowsNothingHasNoRevision(t *testing.T) {
+	for _, body := range []string{``, `null`, `[]`, `{}`, `{"bot":{}}`, `{"bot":null}`, `{"error":"Bot not found"}`, `{"updatedAt":""}`, `{"updatedAt":null}`, `<html>`, `{"payload":{"a":1},"payload":{}}`} {
+		if rev, err := RevisionOf([]byte(body)); err == nil || rev != (Revision{}) {
+			t.Errorf("%s: %+v", body, rev)
+		}
+	}
+}
+
+func TestExactRevisionsTellRenamedStrategiesApart(t *testing.T) {
+	a, b := `{"payload":{"id":"a"}}`, `{"payload":{"id":"b","bgColor":1}}`
+	x, err1 := RevisionExact([]byte(a))
+	y, err2 := RevisionExact([]byte(b))
+	if err1 != nil || err2 != nil || x == y || revision(t, a) != revision(t, b) {
+		t.Errorf("%+v %+v %v %v", x, y, err1, err2)
+	}
+}
