@@ -14,8 +14,8 @@ import (
 	"warmfront/test/harness"
 )
 
-// The lab and the stand-in server that most tests share, reset before each. A test that moves the
-// data, or ends the server, starts one of its own.
+// The lab, and the stand-in server that most tests share: started by the first, reset before each. A
+// test that moves the data, or ends the server, starts one of its own.
 var (
 	lab    *harness.Lab
 	shared *harness.Upstream
@@ -28,21 +28,22 @@ func TestMain(m *testing.M) {
 
 func run(m *testing.M) int {
 	var err error
-	if lab, err = harness.NewLab(); err != nil {
+	if lab, err = harness.NewLab("node", "redis-server"); err != nil {
 		fmt.Fprintln(os.Stderr, "end-to-end tests:", err)
 		return 1
 	}
 	defer lab.Close()
-	if shared, err = lab.StartUpstream(nil); err != nil {
-		fmt.Fprintln(os.Stderr, "end-to-end tests:", err)
-		return 1
-	}
 	return m.Run()
 }
 
 // upstream is the shared stand-in server as it was at its start.
 func upstream(t *testing.T) *harness.Upstream {
 	t.Helper()
+	if shared == nil {
+		var err error
+		shared, err = lab.StartUpstream(nil)
+		ok(t, err)
+	}
 	ok(t, shared.Reset())
 	explain(t, shared.Process)
 	return shared
@@ -58,7 +59,7 @@ func ownUpstream(t *testing.T, env harness.Env) *harness.Upstream {
 	return up
 }
 
-// redis is a Redis for this test alone.
+// redisServer is a Redis for this test alone.
 func redisServer(t *testing.T) *harness.Redis {
 	t.Helper()
 	r, err := lab.StartRedis()

@@ -27,14 +27,14 @@ type Lab struct {
 	running   []*Process
 }
 
-// NewLab finds the checkout around the working directory and builds Warmfront. An error says what
-// is missing and what to do about it.
-func NewLab() (*Lab, error) {
+// NewLab finds the checkout around the working directory and builds Warmfront. The programs are those
+// that will be needed; an error says what is missing and what to do about it.
+func NewLab(programs ...string) (*Lab, error) {
 	root, err := checkout()
 	if err != nil {
 		return nil, err
 	}
-	if err := equipped(root); err != nil {
+	if err := equipped(root, programs); err != nil {
 		return nil, err
 	}
 	dir, err := os.MkdirTemp("", "warmfront-lab-")
@@ -75,8 +75,8 @@ func checkout() (string, error) {
 }
 
 // equipped reports what make setup would have installed. Nothing is ever skipped for the lack of it.
-func equipped(root string) error {
-	for _, program := range []string{"node", "redis-server"} {
+func equipped(root string, programs []string) error {
+	for _, program := range programs {
 		if _, err := exec.LookPath(program); err != nil {
 			return fmt.Errorf("%s is missing: run make setup", program)
 		}
