@@ -40,6 +40,9 @@ func (a *answer) judge() error {
 		if name == "errors" {
 			return a.noErrors()
 		}
+		if name == "cached" && a.q.asked.forgotten {
+			return a.computed()
+		}
 		check, ok := a.q.Route.answer[name]
 		if !ok {
 			return a.SkipValue()
@@ -78,6 +81,15 @@ func (a *answer) noErrors() error {
 		return nil
 	}
 	return errors.New("it lists errors")
+}
+
+// computed: the server's own cache forgets some of what this request asks for (trap 6), so what comes
+// out of it may be the answer to another. Only a computation is believed.
+func (a *answer) computed() error {
+	if err := a.skip('f'); err != nil {
+		return errors.New("it comes from the server's cache, which forgets what was asked for")
+	}
+	return nil
 }
 
 // fields calls f for each field of the object that is next; f consumes the value.
@@ -190,7 +202,11 @@ func isCandles(a *answer) error {
 	if n == 0 || !ok {
 		return errors.New("the last candle shows no time")
 	}
-	a.show(time.Unix(int64(seconds), 0).UTC().Format(time.DateOnly))
+	date := time.Unix(int64(seconds), 0).UTC().Format(time.DateOnly)
+	if !isDate(date) {
+		return errors.New("the last candle's time is no date of ours")
+	}
+	a.show(date)
 	return nil
 }
 

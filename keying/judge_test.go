@@ -68,6 +68,19 @@ func TestASanityReportSaysTheOptionsThatWereAskedFor(t *testing.T) {
 	judge(t, ask(t, "bot-sanity", "b", "", `{"seed":43}`), []verdict{{report(good), "no"}, {report(strings.Replace(good, "42", "43", 1)), ""}})
 }
 
+func TestWhatTheServersCacheForgetsIsBelievedOnlyFreshlyComputed(t *testing.T) {
+	cached := strings.Replace(goodBacktest, `"cached":false`, `"cached":true,"cachedAt":1`, 1)
+	judge(t, ask(t, "run-backtest", "b", "", ""), []verdict{{cached, "2026-01-14"}})
+	judge(t, ask(t, "run-backtest", "b", "", `{"benchmarkTicker":"QQQ"}`), []verdict{{cached, "no"}, {goodBacktest, "2026-01-14"}})
+	report := `{"success":true,"report":{"meta":{"years":5,"blockSize":7,"shards":10,"seed":42}},"cached":true}`
+	fresh := strings.Replace(report, `"cached":true`, `"cached":false`, 1)
+	judge(t, ask(t, "bot-sanity", "b", "", ""), []verdict{{report, ""}, {fresh, ""}})
+	judge(t, ask(t, "bot-sanity", "b", "", `{"splitConfig":null}`), []verdict{{report, ""}})
+	for _, body := range []string{`{"benchmarkTicker":"QQQ"}`, `{"benchmarkTicker":null}`, `{"splitConfig":{"enabled":true}}`} {
+		judge(t, ask(t, "bot-sanity", "b", "", body), []verdict{{report, "no"}, {fresh, ""}})
+	}
+}
+
 func TestBenchmarksAndBatchesCoverEveryTickerAskedFor(t *testing.T) {
 	judge(t, ask(t, "benchmarks", "", "tickers=spy,QQQ,", ""), []verdict{
 		{`{"success":true,"dataDate":"","benchmarks":{"QQQ":{},"SPY":{"beta":1}}}`, ""},
@@ -88,7 +101,7 @@ func TestCandlesAreOfTheTickerAskedFor(t *testing.T) {
 	judge(t, ask(t, "candles", "spy", "", ""), []verdict{
 		{`{"ticker":"SPY","candles":[{"time":1768262400},{"time":1768348800,"open":1}],"preview":[]}`, "2026-01-14"},
 		{`{"ticker":"spy","candles":[{"time":1}]}`, "no"}, {`{"ticker":1,"candles":[{"time":1}]}`, "no"},
-		{`{"ticker":"SPY","candles":[]}`, "no"}, {`{"ticker":"SPY","candles":[{"time":"1"}]}`, "no"}, {`{"ticker":"SPY","candles":[{}]}`, "no"},
+		{`{"ticker":"SPY","candles":[]}`, "no"}, {`{"ticker":"SPY","candles":[{"time":"1"}]}`, "no"}, {`{"ticker":"SPY","candles":[{}]}`, "no"}, {`{"ticker":"SPY","candles":[{"time":999999999999999}]}`, "no"},
 		{`{"ticker":"SPY"}`, "no"}, {`{"candles":[{"time":1}]}`, "no"}, {`{"error":"x"}`, "no"},
 	})
 }

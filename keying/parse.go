@@ -15,8 +15,9 @@ type input struct {
 
 // asked is what Judge compares an answer with.
 type asked struct {
-	options value // sanity: years, blockSize, shards, seed
-	count   int   // bots, conditions or recommendations; -1 when it can't be told
+	options   value // sanity: years, blockSize, shards, seed
+	count     int   // bots, conditions or recommendations; -1 when it can't be told
+	forgotten bool  // a saved bot's: something beside the defaults that the server's cache forgets (trap 6)
 }
 
 // Parse reads a request on route r. Its errors wrap ErrNotKeyed. The body is taken for JSON in UTF-8:
@@ -140,10 +141,13 @@ func readRunBacktest(q *Request, in *input) error {
 	} else {
 		q.Benchmark = string(b.append(nil))
 	}
+	q.asked.forgotten = q.Benchmark != "SPY"
 	return nil
 }
 
 func readSanity(q *Request, in *input) error {
+	split := in.body.get("splitConfig")
+	q.asked.forgotten = q.Bot != "" && (in.body.get("benchmarkTicker").text != "SPY" || split != nil && split.kind != 'n')
 	q.asked.options = value{kind: '{'}
 	for _, name := range []string{"years", "blockSize", "shards", "seed"} {
 		q.asked.options.set(name, *in.body.get(name))

@@ -42,7 +42,8 @@ type speller struct {
 }
 
 // spell writes whole in canonical form with the ids of payload, a part of it, renamed by order. Nothing
-// inside literal, another part of it (the user's own indicators), is rewritten. Either may be nil.
+// inside literal, another part of it (the user's own indicators), is rewritten. Either may be nil. Where the
+// search for ids in strings would take too long, all ids stay as they are.
 func spell(whole, payload, literal *value, ids IDs) []byte {
 	s := &speller{payload: payload, literal: literal, exact: ids == Exact, numbers: map[string]int{}}
 	mode := "exact"
