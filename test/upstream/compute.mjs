@@ -1,0 +1,215 @@
+// The intercepted routes' answers: with the server's own caches and side effects, or afresh from disk.
+import { backtest } from './backtest.mjs'
+import { benchmarkMetrics, optimize, overlays, recommend, sanity } from './reports.mjs'
+import { settings, trap } from './settings.mjs'
+
+export class Refusal extends Error {
+  constructor(status, message) {
+    super(message)
+    this.status = status
+  }
+}
+
+const refuse = (status, message) => { throw new Refusal(status, message) }
+const isSys = settings.shape === 'sys'
+const defaultBenchmarks = ['VTI', 'SPY', 'QQQ', 'DIA', 'DBC', 'DBO', 'GLD', 'BND', 'TLT', 'GBTC']
+
+export function parsePayload(payload) {
+  if (!payload) refuse(400, 'payload is required')
+  return typeof payload === 'string' ? JSON.parse(payload) : payload
+}
+
+// shuffled gives an object's fields in an order that differs between computations (trap 9).
+function shuffled(entries) {
+  if (trap('volatile-fields')) entries.sort(() => Math.random() - 0.5)
+  return Object.fromEntries(entries)
+}
+
+export class Compute {
+  constructor({ store, market, prices, sync, recorder }) {
+    Object.assign(this, { store, market, prices, sync, recorder })
+  }
+
+  liveBot(id) {
+    const bot = this.store.bot(id) ?? refuse(404, 'Bot not found')
+    if (!bot.payload) refuse(400, 'Bot has no payload')
+    return bot
+  }
+
+  async run(tree, options, fresh) {
+    if (!fresh) this.recorder.backtests++
+    const barsOf = fresh ? (t) => (this.prices.has(t) ? this.prices.bars(t) : []) : (t) => this.market.backtestBars(t)
+    return backtest(tree, { ...options, barsOf })
+  }
+
+  answerOf(run) {
+    const { metrics, equityCurve, benchmarkCurve, allocations, days, compression } = run
+    return { metrics, equityCurve, benchmarkCurve, allocations, ...(isSys ? { days } : {}), compression }
+  }
+
+  async runBacktest(id, body, fresh = false) {
+    const bot = this.liveBot(id)
+    const mode = body.mode || 'CC'
+    const costBps = body.costBps ?? 5
+    const benchmark = isSys ? body.benchmarkTicker || 'SPY' : 'SPY'
+    const hash = this.store.hash(bot, mode, costBps, { benchmark })
+    const dataDate = await this.market.dataDate()
+    const row = !fresh && body.forceRefresh !== true && this.store.row('backtest', id, hash, dataDate)
+    if (row) {
+      if (trap('run-saves-metrics')) this.store.saveMetrics(id, row.answer.metrics)
+      const { compression, dailyReturns, ...kept } = row.answer
+      return { success: true, cached: true, cachedAt: row.cachedAt, ...kept }
+    }
+    const midSync = this.sync.running
+    const answer = this.answerOf(await this.run(JSON.parse(bot.payload), { mode, costBps, benchmark }, fresh))
+    if (!fresh) {
+      this.store.saveRow('backtest', id, hash, dataDate, answer, midSync || this.sync.running)
+      this.store.saveMetrics(id, answer.metrics)
+    }
+    return { success: true, cached: false, ...answer }
+  }
+
+  async backtest(body, fresh = false) {
+    const { payload, mode = 'CC', costBps = 5, benchmarkTicker = 'SPY', splitConfig, engine = 'node' } = body
+    const run = await this.run(parsePayload(payload), { mode, costBps, benchmark: isSys ? benchmarkTicker : 'SPY' }, fresh)
+    const split = isSys && splitConfig?.enabled ? { isMetrics: run.metrics, oosMetrics: run.metrics } : {}
+    return { success: true, ...this.answerOf(run), ...split, ...(isSys ? {} : { engine }) }
+  }
+
+  sanityOptions({ years = 5, blockSize = 7, shards = 10, seed = 42, benchmarkTicker = 'SPY' }) {
+    return { years, blockSize, shards, seed, benchmark: isSys ? benchmarkTicker : 'SPY' }
+  }
+
+  async report(tree, mode, costBps, body, fresh) {
+    const options = this.sanityOptions(body)
+    const run = await this.run(tree, { mode, costBps, benchmark: options.benchmark }, fresh)
+    if (isSys && (body.startDate || body.endDate)) {
+      run.returns = run.returns.filter((r) => (!body.startDate || r.date >= body.startDate) && (!body.endDate || r.date <= body.endDate))
+    }
+    if (run.returns.length < 50) refuse(400, 'Insufficient data: need at least 50 trading days')
+    return sanity(run, options, { [options.benchmark]: run.metrics.beta })
+  }
+
+  async botSanity(id, body, fresh = false) {
+    const bot = this.liveBot(id)
+    const { backtestMode: mode, backtestCostBps: costBps } = bot
+    const hash = this.store.hash(bot, mode, costBps, { ...this.sanityOptions(body), split: body.splitConfig })
+    const dataDate = await this.market.dataDate()
+    const row = !fresh && this.store.row('sanity', id, hash, dataDate)
+    if (row) return { success: true, report: row.answer, cached: true, cachedAt: row.cachedAt }
+    const midSync = this.sync.running
+    const report = await this.report(JSON.parse(bot.payload), mode, costBps, body, fresh)
+    if (!fresh) this.store.saveRow('sanity', id, hash, dataDate, report, midSync || this.sync.running)
+    return { success: true, report, cached: false }
+  }
+
+  async sanity(body, fresh = false) {
+    const { payload, mode = 'CC', costBps = 5 } = body
+    return { success: true, report: await this.report(parsePayload(payload), mode, costBps, body, fresh), cached: false }
+  }
+
+  // returnsOf gives what correlation needs of a bot; a row without daily returns is computed again (R9).
+  async returnsOf(id, fresh) {
+    const bot = this.store.bot(id)
+    if (!bot?.payload) return null
+    const { backtestMode: mode, backtestCostBps: costBps } = bot
+    const hash = this.store.hash(bot, mode, costBps, { benchmark: 'SPY' })
+    const dataDate = await this.market.dataDate()
+    const row = !fresh && this.store.row('backtest', id, hash, dataDate)
+    if (row?.answer.dailyReturns) return { id, returns: row.answer.dailyReturns, saved: bot.metrics }
+    const midSync = this.sync.running
+    const run = await this.run(JSON.parse(bot.payload), { mode, costBps, benchmark: 'SPY' }, fresh)
+    if (!fresh) {
+      const { days, ...answer } = this.answerOf(run)
+      this.store.saveRow('backtest', id, hash, dataDate, { ...answer, dailyReturns: run.returns }, midSync || this.sync.running)
+    }
+    return { id, returns: run.returns, saved: bot.metrics }
+  }
+
+  async runsOf(ids, fresh) {
+    const runs = []
+    for (const id of ids) runs.push(await this.returnsOf(id, fresh))
+    return runs.filter(Boolean)
+  }
+
+  async optimize({ botIds, metric = 'correlation', period = 'full', maxWeight = 0.4 }, fresh = false) {
+    if (!Array.isArray(botIds) || botIds.length < 2) refuse(400, 'Need at least 2 bots to optimize')
+    return optimize(await this.runsOf(botIds, fresh), { metric, period, maxWeight }) ?? refuse(400, 'Not enough bots with sufficient data')
+  }
+
+  async recommend({ currentBotIds = [], candidateBotIds, metric = 'correlation', period = 'full', limit = 3 }, fresh = false) {
+    if (!candidateBotIds?.length) return { recommendations: [] }
+    const [current, candidates] = [await this.runsOf(currentBotIds, fresh), await this.runsOf(candidateBotIds, fresh)]
+    return { recommendations: recommend(current, candidates, { metric, period, limit }) }
+  }
+
+  async indicatorSeries({ conditions, mode = 'OC' }, fresh = false) {
+    if (!conditions?.length) return { indicatorOverlays: [] }
+    const barsOf = fresh ? (t) => this.prices.bars(t) : (t) => this.market.backtestBars(t)
+    return { indicatorOverlays: await overlays(conditions, mode, barsOf) }
+  }
+
+  async benchmarks({ tickers, startDate, endDate }, fresh = false) {
+    const wanted = (tickers || defaultBenchmarks.join(',')).split(',').map((t) => t.trim().toUpperCase())
+    const errors = []
+    const found = []
+    await Promise.all(wanted.map(async (t) => {
+      let bars = fresh ? this.prices.has(t) && (await this.prices.bars(t)) : await this.market.table(t)
+      if (!bars) return errors.push(`${t}: not found`)
+      if (isSys && startDate) bars = bars.filter((b) => new Date(b.time * 1000).toISOString() >= startDate)
+      if (isSys && endDate) bars = bars.filter((b) => new Date(b.time * 1000).toISOString() <= endDate)
+      found.push([t, benchmarkMetrics(bars)])
+    }))
+    return { success: true, dataDate: await this.market.dataDate(), benchmarks: shuffled(found), ...(errors.length ? { errors } : {}) }
+  }
+
+  clamp(limit) {
+    const n = Number(limit || 1500) || (Number(limit) === 0 ? 1500 : NaN)
+    if (Number.isNaN(n)) refuse(500, 'Binder Error: LIMIT NaN')
+    return Math.max(50, Math.min(20_000, Math.floor(n)))
+  }
+
+  async candles(name, limit) {
+    const ticker = name.trim().toUpperCase().replace(/[^A-Z0-9.=^-]/g, '')
+    if (!ticker) refuse(400, 'Missing ticker')
+    const n = this.clamp(limit)
+    if (!this.prices.has(ticker)) refuse(404, `No data for ${ticker}`)
+    const bars = await this.prices.bars(ticker, n)
+    const candles = bars.map(({ time, open, high, low, close, adj }) => ({ time, open, high, low, close, adjClose: adj }))
+    const preview = bars.slice(-50).map((b) => ({ Date: new Date(b.time * 1000).toISOString(), Open: b.open, High: b.high, Low: b.low, Close: b.close }))
+    return { ticker, candles, preview }
+  }
+
+  async candlesBatch({ tickers, limit = 1500 }, fresh = false) {
+    if (!Array.isArray(tickers) || !tickers.length || tickers.length > 500) refuse(400, 'tickers must be an array of 1 to 500')
+    const n = this.clamp(limit)
+    const errors = []
+    const found = []
+    await Promise.all(tickers.map(async (t) => {
+      const ticker = String(t).trim().toUpperCase()
+      if (!this.prices.has(ticker)) return errors.push(`${ticker}: not found`)
+      const bars = fresh ? await this.prices.bars(ticker, n) : await this.market.batchBars(ticker, n)
+      found.push([ticker, bars.map(({ time, open, high, low, close, adj }) => ({ time, open, high, low, close, adjClose: adj }))])
+    }))
+    return { success: true, results: shuffled(found), ...(errors.length ? { errors } : {}) }
+  }
+
+  // fresh answers a request as the server would with every cache cleared, without side effects.
+  fresh({ method, path, body = {} }) {
+    const url = new URL(path, 'http://x')
+    const bot = url.pathname.match(/^\/api\/bots\/([^/]+)\/(run-backtest|sanity-report)$/)
+    if (bot) return bot[2] === 'run-backtest' ? this.runBacktest(decodeURIComponent(bot[1]), body, true) : this.botSanity(decodeURIComponent(bot[1]), body, true)
+    const query = Object.fromEntries(url.searchParams)
+    switch (`${method} ${url.pathname}`) {
+      case 'POST /api/backtest': return this.backtest(body, true)
+      case 'POST /api/sanity-report': return this.sanity(body, true)
+      case 'POST /api/correlation/optimize': return this.optimize(body, true)
+      case 'POST /api/correlation/recommend': return this.recommend(body, true)
+      case 'POST /api/indicator-series': return this.indicatorSeries(body, true)
+      case 'POST /api/candles/batch': return this.candlesBatch(body, true)
+      case 'GET /api/benchmarks/metrics': return this.benchmarks(query, true)
+    }
+    const candles = url.pathname.match(/^\/api\/candles\/([^/]+)$/)
+    return candles ? this.candles(decodeURIComponent(candles[1]), query.limit) : refuse(404, 'not an intercepted route')
+  }
+}

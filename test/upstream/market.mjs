@@ -1,0 +1,66 @@
+// What the server holds of prices in its own process, and how far that lags behind the files.
+import { commonTickers } from './prices.mjs'
+import { settings, trap } from './settings.mjs'
+
+export class MarketMemory {
+  constructor(prices) {
+    this.prices = prices
+    this.bars = new Map() // of common tickers; cleared by an admin only (trap 5)
+    this.tables = new Map() // benchmark tables; never reloaded (trap 5)
+    this.batch = new Map() // batch candles, 30 minutes
+    this.dateMemo = null
+  }
+
+  // boot loads the bars of common tickers, as SYS-new does at the start.
+  async boot() {
+    if (settings.shape === 'sys' && trap('stale-bars')) {
+      for (const t of commonTickers) if (this.prices.has(t)) this.bars.set(t, await this.prices.bars(t))
+    }
+  }
+
+  async backtestBars(ticker) {
+    const known = this.bars.get(ticker)
+    if (known) return known
+    const bars = this.prices.has(ticker) ? await this.prices.bars(ticker) : []
+    if (settings.shape === 'app' && trap('stale-bars') && bars.length) { // an LRU of 100 that refills
+      this.bars.set(ticker, bars)
+      if (this.bars.size > 100) this.bars.delete(this.bars.keys().next().value)
+    }
+    return bars
+  }
+
+  async table(ticker) {
+    if (!this.tables.has(ticker) || !trap('stale-tables')) {
+      if (!this.prices.has(ticker)) return null
+      this.tables.set(ticker, await this.prices.bars(ticker))
+    }
+    return this.tables.get(ticker)
+  }
+
+  async batchBars(ticker, limit) {
+    const known = this.batch.get(ticker)
+    if (trap('batch-memory') && known && known.limit >= limit && Date.now() - known.at < 30 * 60_000) return known.bars.slice(-limit)
+    const bars = await this.prices.bars(ticker, limit)
+    this.batch.set(ticker, { bars, limit, at: Date.now() })
+    return bars
+  }
+
+  clear() {
+    this.bars.clear()
+  }
+
+  // dataDate is the newest date of the alphabetically first file, as the text that it turns into (trap 3).
+  async dataDate() {
+    const now = Date.now()
+    if (this.dateMemo?.text && now - this.dateMemo.at < settings.dataDateMemoryMs) return this.dateMemo.text
+    let text
+    try {
+      const newest = await this.prices.newest(this.prices.list()[0])
+      text = trap('odd-date-text') ? String(newest).split('T')[0] : newest.toISOString().slice(0, 10)
+    } catch {
+      text = new Date().toISOString().slice(0, 10)
+    }
+    this.dateMemo = { text, at: now }
+    return text
+  }
+}

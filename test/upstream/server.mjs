@@ -1,0 +1,61 @@
+// A stand-in for the server that Warmfront stands in front of; README.md says what it can be told.
+import fs from 'node:fs'
+import http from 'node:http'
+import path from 'node:path'
+import compression from 'compression'
+import cors from 'cors'
+import express from 'express'
+import helmet from 'helmet'
+import { settings, trap } from './settings.mjs'
+import { Prices, generateAll } from './prices.mjs'
+import { MarketMemory } from './market.mjs'
+import { Store } from './store.mjs'
+import { Sync } from './sync.mjs'
+import { Compute } from './compute.mjs'
+import { Recorder } from './record.mjs'
+import { authRoutes } from './auth.mjs'
+import { adminRoutes, botRoutes, computeRoutes } from './routes.mjs'
+import { otherRoutes, rawRoutes, websocket } from './extras.mjs'
+
+const parquet = path.join(settings.dataDir, 'parquet')
+fs.mkdirSync(parquet, { recursive: true })
+if (settings.parquetSource && fs.existsSync(settings.parquetSource)) {
+  // A copy: this server's syncs are its own.
+  for (const f of fs.readdirSync(settings.parquetSource)) fs.copyFileSync(path.join(settings.parquetSource, f), path.join(parquet, f))
+}
+await generateAll(parquet)
+
+const prices = new Prices(parquet)
+const store = new Store(path.join(settings.dataDir, 'server.db'))
+const market = new MarketMemory(prices)
+await market.boot()
+const sync = new Sync(prices, store)
+const recorder = new Recorder()
+const compute = new Compute({ store, market, prices, sync, recorder })
+
+const app = express()
+app.set('trust proxy', 1)
+app.use('/__test', recorder.router({ store, sync, prices, fresh: (ask) => compute.fresh(ask) }))
+app.use(recorder.middleware())
+app.use(helmet())
+app.use(cors({ origin: settings.origins, credentials: true }))
+app.use(compression())
+rawRoutes(app)
+app.use(express.json({ limit: settings.shape === 'app' ? '1.5mb' : '50mb' }))
+authRoutes(app)
+otherRoutes(app)
+computeRoutes(app, compute, store)
+botRoutes(app, store)
+adminRoutes(app, { store, market, sync, prices, compute })
+
+if (trap('spa-for-unknown')) {
+  app.get('*', (_, res) => res.type('html').set('Cache-Control', 'no-store').send('<!doctype html><title>QuantNexus</title><div id="root"></div>'))
+}
+
+const server = http.createServer(app)
+websocket(server)
+server.listen(settings.port, settings.host, () => {
+  console.log(`upstream listening on http://${settings.host}:${server.address().port}`)
+})
+process.on('SIGTERM', () => process.exit(0))
+process.on('SIGINT', () => process.exit(0))

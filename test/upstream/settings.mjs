@@ -1,0 +1,43 @@
+// What the stand-in can be told by its environment. Traps are on unless TRAPS_OFF names them.
+import path from 'node:path'
+import { fileURLToPath } from 'node:url'
+
+process.env.TZ = 'UTC' // as in the server's container
+
+const here = path.dirname(fileURLToPath(import.meta.url))
+const env = process.env
+
+export const traps = [
+  'odd-date-text', // 3: the data date is a cut-off Date text, empty on Tuesdays and Thursdays
+  'one-row-a-bot', // 6, 7: each run of a bot evicts its others
+  'forgetful-key', // 6: the row's key forgets benchmark, split and sanity options
+  'stale-bars', // 5: bars of common tickers stay in memory
+  'stale-tables', // 5: benchmark tables are never reloaded
+  'batch-memory', // 5: batch candles are remembered for 30 minutes
+  'mid-sync-rows', // 5: rows computed during a sync stay valid after it
+  'run-saves-metrics', // 7: hits too
+  'spa-for-unknown', // 8: index.html with 200 for unknown GETs
+  'partial-files', // 4: files are rewritten in place, in two halves
+  'volatile-fields', // 9: key order and times differ between computations
+]
+
+export const settings = {
+  port: Number(env.PORT || 0),
+  host: env.HOST || '127.0.0.1',
+  dataDir: env.DATA_DIR || path.join(here, '.data'),
+  parquetSource: env.PARQUET_DIR || '',
+  shape: env.SHAPE === 'app' ? 'app' : 'sys',
+  authBots: env.AUTH_BOTS === '1',
+  idsMatter: env.IDS_MATTER === '1',
+  dataDateMemoryMs: Number(env.DATA_DATE_MEMORY_MS || 60_000),
+  syncMs: Number(env.SYNC_DURATION_MS || 3000),
+  origins: (env.ALLOWED_ORIGINS || 'http://localhost:5173,http://localhost:8787,http://app.example,http://other.example').split(','),
+  jwtSecret: env.JWT_SECRET || 'stand-in-secret-of-at-least-32-characters',
+  off: new Set((env.TRAPS_OFF || '').split(',').filter(Boolean)),
+}
+
+for (const name of settings.off) {
+  if (!traps.includes(name)) throw new Error(`TRAPS_OFF: no trap ${name}; there are ${traps.join(', ')}`)
+}
+
+export const trap = (name) => !settings.off.has(name)
