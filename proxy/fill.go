@@ -274,7 +274,9 @@ func (p *Proxy) changed(ctx context.Context, a *ask) (reason string) {
 		if err != nil {
 			return "revision-unknown"
 		}
-		if !slices.Equal(after, a.revisions) || !slices.Equal(p.revisions.Epochs(a.request.Bots), a.epochs) {
+		// The key holds just the parts of a revision that count: a run-backtest saves metrics itself.
+		key, err := a.request.Key(after, p.dataFor(a.data))
+		if err != nil || key != a.key || !slices.Equal(p.revisions.Epochs(a.request.Bots), a.epochs) {
 			return "revision-changed"
 		}
 	}

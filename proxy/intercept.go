@@ -27,11 +27,10 @@ type ask struct {
 	started time.Time
 	waited  time.Duration // for the server
 
-	mode      bypassMode
-	key       string
-	data      *upstream.DataState
-	revisions []keying.Revision
-	epochs    upstream.Epochs
+	mode   bypassMode
+	key    string
+	data   *upstream.DataState
+	epochs upstream.Epochs
 	// sure is false when what the key was made of may be out of date: then the server is asked, and
 	// the key serves only to find what may be served stale.
 	sure bool
@@ -170,7 +169,6 @@ func (p *Proxy) locate(ctx context.Context, a *ask) (reason string) {
 	if err != nil {
 		return "no-revision"
 	}
-	a.revisions = revisions
 	a.sure = sureOfData && sureOfBots
 	a.key, err = a.request.Key(revisions, p.dataFor(state))
 	if err != nil {

@@ -66,7 +66,8 @@ func (s *fakeServer) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		w.WriteHeader(http.StatusNotFound)
 	case strings.HasPrefix(path, "/api/bots/"):
 		w.WriteHeader(max(s.status, http.StatusOK))
-		b, _ := json.Marshal(map[string]any{"bot": map[string]any{"id": "bot-1", "ownerId": "u", "payload": s.payload, "updatedAt": "x"}})
+		b, _ := json.Marshal(map[string]any{"bot": map[string]any{"id": "bot-1", "ownerId": "u", "payload": s.payload, "updatedAt": "x",
+			"metrics": map[string]any{"cagr": s.computed.Load()}}}) // every run saves other metrics (trap 7)
 		_, _ = w.Write(b)
 	default:
 		w.WriteHeader(http.StatusNotFound)

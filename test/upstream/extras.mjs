@@ -18,7 +18,7 @@ export function rawRoutes(app) {
     req.on('data', (c) => { hash.update(c); bytes += c.length })
     req.on('end', () => res.json({ bytes, sha256: hash.digest('hex') }))
   })
-  app.all('/echo', (req, res) => {
+  app.all(/^\/echo(\/|$)/, (req, res) => {
     const hash = crypto.createHash('sha256')
     let bytes = 0
     req.on('data', (c) => { hash.update(c); bytes += c.length })
