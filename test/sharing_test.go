@@ -3,11 +3,13 @@ package test
 import (
 	"context"
 	"errors"
+	"io"
 	"net/http"
 	"net/http/httptest"
 	"net/http/httptrace"
 	"net/http/httputil"
 	"net/url"
+	"strings"
 	"sync"
 	"testing"
 	"time"
@@ -190,4 +192,24 @@ func TestLastClientToLeaveEndsTheCall(t *testing.T) {
 	within(t, "the call ends when all have left", seen.ended)
 	ok(t, up.NoOverrides())
 	expect(t, post(t, w.URL+runPath, `{}`), 200, "X-Cache: MISS") // nothing is stuck
+}
+
+// Half a connection is no sign that the client has left, but net/http takes it for one. Then the
+// client must not be told of a success that it did not have.
+func TestClientThatHalfClosesIsToldNoFalseSuccess(t *testing.T) {
+	up := upstream(t)
+	w := warmfront(t, up.URL, nil)
+	override(t, up, harness.Override{Method: "POST", Path: runPath, DelayMS: 300, Status: 200, Headers: asJSON, Body: canned("whole"), Times: 9})
+	override(t, up, harness.Override{Method: "POST", Path: "/echo", DelayMS: 300, Status: 200, Headers: asJSON, Body: canned("whole"), Times: 9})
+	for _, path := range []string{runPath, "/echo"} {
+		c := dial(t, w.URL)
+		_, err := io.WriteString(c, "POST "+path+" HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nContent-Length: 2\r\nConnection: close\r\n\r\n{}")
+		ok(t, err)
+		ok(t, c.CloseWrite())
+		got, err := io.ReadAll(c)
+		ok(t, err)
+		if len(got) > 0 && !strings.HasSuffix(string(got), canned("whole")) {
+			t.Errorf("%s: expected the whole answer, or none, got %q", path, got)
+		}
+	}
 }

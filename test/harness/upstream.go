@@ -82,10 +82,10 @@ type Override struct {
 func (u *Upstream) Override(o Override) error { return u.lever(http.MethodPost, "answers", o) }
 
 // NoOverrides disarms all.
-func (u *Upstream) NoOverrides() error { return u.lever(http.MethodDelete, "answers", nil) }
+func (u *Upstream) NoOverrides() error { return u.lever(http.MethodDelete, "answers", struct{}{}) }
 
 // Reset brings the server back to its seed: bots, caches, counts and overrides.
-func (u *Upstream) Reset() error { return u.lever(http.MethodPost, "reset", nil) }
+func (u *Upstream) Reset() error { return u.lever(http.MethodPost, "reset", struct{}{}) }
 
 // Sync makes the server's own scheduler rewrite the price files; mode is append, restate or holiday.
 func (u *Upstream) Sync(mode string, durationMS int) error {
