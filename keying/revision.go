@@ -3,6 +3,7 @@ package keying
 import (
 	"errors"
 	"fmt"
+	"strings"
 )
 
 // A Revision names the state of a saved bot by content: the strategy isn't in the request (trap 1), and
@@ -35,6 +36,12 @@ func (r Revision) counting(p parts) []string {
 	}
 	return list
 }
+
+// Hidden reports whether the bot was shown without its strategy: then only the time of its last change
+// tells one revision from another.
+func (r Revision) Hidden() bool { return strings.HasPrefix(r.Strategy, updatedPrefix) }
+
+const updatedPrefix = "updatedAt:"
 
 // RevisionOf reads the answer to GET /api/bots/:id, {"bot": {...}} or the bot itself.
 func RevisionOf(body []byte) (Revision, error) { return revisionOf(body, ByOrder) }
@@ -69,7 +76,7 @@ func revisionOf(body []byte, ids IDs) (Revision, error) {
 func updatedAt(bot *value) string {
 	for _, name := range []string{"updatedAt", "updated_at"} {
 		if v := bot.get(name); v != nil && (v.kind == '"' || v.kind == '0') && v.text != "" {
-			return "updatedAt:" + v.text
+			return updatedPrefix + v.text
 		}
 	}
 	return ""

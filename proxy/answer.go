@@ -228,6 +228,7 @@ func (p *Proxy) passAs(w http.ResponseWriter, a *ask, how outcome, reason string
 	if a.in.Header.Get("X-Cache-Debug") == "1" {
 		mark.key = a.key
 	}
+	a.in.Header.Del(p.cfg.BypassHeader) // it may hold a token, and is for us
 	began := time.Now()
 	p.pass(w, a.in, mark)
 	a.waited = time.Since(began)

@@ -79,7 +79,7 @@ func (p *Proxy) intercept(w http.ResponseWriter, r *http.Request, route *keying.
 	})
 	defer leave()
 	if err != nil {
-		return // the client has left
+		panic(http.ErrAbortHandler) // the client has left; returning would answer 200
 	}
 	p.answer(w, a, res, joined)
 }

@@ -33,7 +33,13 @@ func newTransport(cfg *config.Config) *http.Transport {
 	}
 }
 
-// passMark is what an answer that is passed through on an intercepted route says about itself.
+// passing is what is known of a request that is being passed through: its body as it arrives and,
+// on an intercepted route, what the answer says about itself.
+type passing struct {
+	body *watchedBody
+	mark *passMark
+}
+
 type passMark struct {
 	outcome outcome
 	reason  string
@@ -41,7 +47,14 @@ type passMark struct {
 	started time.Time
 }
 
-type passMarkKey struct{}
+type passingKey struct{}
+
+func passingOf(ctx context.Context) *passing {
+	if p, ok := ctx.Value(passingKey{}).(*passing); ok {
+		return p
+	}
+	return &passing{}
+}
 
 // newPassThrough streams requests to the server and answers back, untouched and unbuffered:
 //   - the target goes on as it was written, Host is kept;
@@ -64,13 +77,13 @@ func newPassThrough(cfg *config.Config, transport http.RoundTripper, log *zap.Lo
 			dropReplay(pr.Out)
 		},
 		ModifyResponse: func(res *http.Response) error {
-			if mark, ok := res.Request.Context().Value(passMarkKey{}).(*passMark); ok {
+			if mark := passingOf(res.Request.Context()).mark; mark != nil {
 				mark.write(res.Header, res.StatusCode)
 			}
 			return nil
 		},
 		ErrorHandler: func(w http.ResponseWriter, r *http.Request, err error) {
-			if mark, ok := r.Context().Value(passMarkKey{}).(*passMark); ok {
+			if mark := passingOf(r.Context()).mark; mark != nil {
 				mark.write(w.Header(), http.StatusBadGateway)
 			}
 			passFailed(w, r, err, log)
@@ -80,12 +93,12 @@ func newPassThrough(cfg *config.Config, transport http.RoundTripper, log *zap.Lo
 
 // passFailed answers for a server that gave no answer.
 func passFailed(w http.ResponseWriter, r *http.Request, err error, log *zap.Logger) {
-	if body, ok := r.Body.(*watchedBody); ok && body.short() {
+	if body := passingOf(r.Context()).body; body != nil && body.short() {
 		writeError(w, http.StatusBadRequest, shortBody)
 		return
 	}
 	if r.Context().Err() != nil {
-		return // the client has left
+		panic(http.ErrAbortHandler) // the client has left; returning would answer 200
 	}
 	log.Warn("pass-through failed", zap.String("method", r.Method), zap.Error(err))
 	upstreamFailed(w, err)
@@ -141,11 +154,11 @@ func dropReplay(out *http.Request) {
 
 // pass streams the request through. mark is nil on routes that are not intercepted.
 func (p *Proxy) pass(w http.ResponseWriter, r *http.Request, mark *passMark) {
-	if mark != nil {
-		r = r.WithContext(context.WithValue(r.Context(), passMarkKey{}, mark))
-	}
+	going := &passing{mark: mark}
+	r = r.WithContext(context.WithValue(r.Context(), passingKey{}, going))
 	if r.Body != nil && r.Body != http.NoBody {
-		r.Body = &watchedBody{ReadCloser: r.Body}
+		going.body = &watchedBody{ReadCloser: r.Body}
+		r.Body = going.body
 	}
 	p.through.ServeHTTP(w, r)
 }

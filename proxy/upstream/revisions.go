@@ -189,34 +189,29 @@ func (r *Revisions) shared(ctx context.Context, id string) (keying.Revision, err
 	}
 }
 
-// fetch asks for id and remembers the answer, unless a write passed meanwhile.
+// fetch asks for id and remembers the answer, unless a write passed meanwhile. The payload of a nexus
+// bot is shown only to its owner, who is named in the query and in the answer (details, section 3);
+// without it updatedAt must do, which every tag moves. So a bot's first fetch may take two requests,
+// every later one names the owner at once.
 func (r *Revisions) fetch(ctx context.Context, id string) (keying.Revision, error) {
 	r.mu.Lock()
-	before := r.epoch(id)
-	path := "/api/bots/" + url.PathEscape(id)
-	// The payload of a nexus bot is shown to its owner only, who is named in the query and in the
-	// answer (details, section 3); without it updatedAt must do, which every tag moves.
-	if k := r.known[id]; k != nil && k.owner != "" {
-		path += "?userId=" + url.QueryEscape(k.owner)
+	before, owner := r.epoch(id), ""
+	if k := r.known[id]; k != nil {
+		owner = k.owner
 	}
 	r.mu.Unlock()
 
 	asked := time.Now()
-	res, body, err := r.client.get(ctx, path, nil)
-	if err != nil {
-		return keying.Revision{}, fmt.Errorf("asking for the revision of a bot: %w", err)
+	rev, shownOwner, err := r.ask(ctx, id, owner)
+	if err == nil && rev.Hidden() && shownOwner != "" && shownOwner != owner {
+		owner = shownOwner
+		rev, shownOwner, err = r.ask(ctx, id, owner)
 	}
-	if res.StatusCode != http.StatusOK {
-		if res.StatusCode >= http.StatusInternalServerError {
-			return keying.Revision{}, fmt.Errorf("%w: status %d for a bot's revision", ErrStatus, res.StatusCode)
-		}
+	if errors.Is(err, ErrNoRevision) {
 		r.drop(id)
-		return keying.Revision{}, fmt.Errorf("%w: status %d", ErrNoRevision, res.StatusCode)
 	}
-	rev, err := keying.RevisionOf(body)
 	if err != nil {
-		r.drop(id)
-		return keying.Revision{}, fmt.Errorf("%w: %w", ErrNoRevision, err)
+		return keying.Revision{}, err
 	}
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -224,8 +219,29 @@ func (r *Revisions) fetch(ctx context.Context, id string) (keying.Revision, erro
 		return rev, nil
 	}
 	k := r.remember(id)
-	k.revision, k.fetched, k.has, k.owner = rev, asked, true, ownerOf(body)
+	k.revision, k.fetched, k.has, k.owner = rev, asked, true, shownOwner
 	return rev, nil
+}
+
+// ask makes one request for a bot as owner would ("" for nobody), and gives the owner shown.
+func (r *Revisions) ask(ctx context.Context, id, owner string) (rev keying.Revision, shownOwner string, err error) {
+	path := "/api/bots/" + url.PathEscape(id)
+	if owner != "" {
+		path += "?userId=" + url.QueryEscape(owner)
+	}
+	res, body, err := r.client.get(ctx, path, nil)
+	switch {
+	case err != nil:
+		return rev, "", fmt.Errorf("asking for the revision of a bot: %w", err)
+	case res.StatusCode >= http.StatusInternalServerError:
+		return rev, "", fmt.Errorf("%w: status %d for a bot's revision", ErrStatus, res.StatusCode)
+	case res.StatusCode != http.StatusOK:
+		return rev, "", fmt.Errorf("%w: status %d", ErrNoRevision, res.StatusCode)
+	}
+	if rev, err = keying.RevisionOf(body); err != nil {
+		return rev, "", fmt.Errorf("%w: %w", ErrNoRevision, err)
+	}
+	return rev, ownerOf(body), nil
 }
 
 // drop forgets a bot that the server does not show (any more), but not that it was written to.
