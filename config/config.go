@@ -16,24 +16,24 @@ import (
 // Config holds every variable of the interface, as parsed. Durations are as Go writes them (30s),
 // sizes as 256MiB. The takes tag finishes the sentence "it takes …".
 type Config struct {
-	UpstreamURL *url.URL `env:"UPSTREAM_URL,required" takes:"the server's address, e.g. http://server.railway.internal:8787" meaning:"the server behind Warmfront"`
+	UpstreamURL *url.URL `env:"UPSTREAM_URL,required" takes:"the server's address without a path, e.g. http://server.railway.internal:8787" meaning:"the server behind Warmfront, e.g. http://server.railway.internal:8787"`
 	Port        int      `env:"PORT" envDefault:"8080" takes:"a port from 0 (any free one) to 65535" meaning:"listened on at [::], IPv4 and IPv6"`
 
-	RedisURL    Secret `env:"REDIS_URL" takes:"redis://, rediss:// or unix://" meaning:"the shared tier: redis://, rediss://, unix://; several addr= for a cluster, master_name for Sentinel; empty: none"`
+	RedisURL    Secret `env:"REDIS_URL" takes:"a redis://, rediss:// or unix:// URL with a host (or a socket's path), a number as database and options that Redis clients know" meaning:"the shared tier: redis://, rediss://, unix://; several addr= for a cluster, master_name for Sentinel; empty: none"`
 	RedisPrefix string `env:"REDIS_PREFIX" envDefault:"warmfront:" takes:"printable text without spaces that is none of the server's own prefixes" meaning:"before every key of Warmfront's own"`
 
-	MemoryLimit Bytes `env:"MEMORY_LIMIT" envDefault:"256MiB" takes:"a size like 256MiB" meaning:"the in-memory tier's size in bytes as stored"`
+	MemoryLimit Bytes `env:"MEMORY_LIMIT" envDefault:"256MiB" takes:"a size like 256MiB, at most 1EiB" meaning:"the in-memory tier's size in bytes as stored"`
 	MaxEntry    Bytes `env:"MAX_ENTRY" envDefault:"16MiB" takes:"a size like 16MiB, no more than MEMORY_LIMIT" meaning:"a larger answer is streamed through and not kept"`
-	MaxRequest  Bytes `env:"MAX_REQUEST" envDefault:"16MiB" takes:"a size like 16MiB" meaning:"a larger intercepted request body is streamed through and not keyed"`
+	MaxRequest  Bytes `env:"MAX_REQUEST" envDefault:"16MiB" takes:"a size like 16MiB, at most 1EiB" meaning:"a larger intercepted request body is streamed through and not keyed"`
 
-	CacheTTL time.Duration `env:"CACHE_TTL" envDefault:"24h" takes:"a duration over zero like 24h" meaning:"how long an answer is fresh"`
-	StaleTTL time.Duration `env:"STALE_TTL" envDefault:"24h" takes:"a duration like 24h, or 0s" meaning:"how much longer it may be served when the upstream is down"`
+	CacheTTL time.Duration `env:"CACHE_TTL" envDefault:"24h" takes:"a duration over zero like 24h, at most 87600h" meaning:"how long an answer is fresh"`
+	StaleTTL time.Duration `env:"STALE_TTL" envDefault:"24h" takes:"a duration like 24h, or 0s, at most 87600h" meaning:"how much longer it may be served when the upstream is down"`
 
-	DataDateInterval time.Duration `env:"DATA_DATE_INTERVAL" envDefault:"15s" takes:"a duration over zero like 15s" meaning:"how often the data date and the canaries are asked for"`
+	DataDateInterval time.Duration `env:"DATA_DATE_INTERVAL" envDefault:"15s" takes:"a duration over zero like 15s, at most 87600h" meaning:"how often the data date and the canaries are asked for"`
 	DataDateTickers  []string      `env:"DATA_DATE_TICKERS" envDefault:"SPY" takes:"a comma list of tickers (A-Z 0-9 . = ^ -)" meaning:"canaries: tickers whose newest candle is the data date"`
-	SyncSettle       time.Duration `env:"SYNC_SETTLE" envDefault:"20m" takes:"a duration like 20m, or 0s" meaning:"for how long after a change of the data answers are provisional"`
-	ProvisionalTTL   time.Duration `env:"PROVISIONAL_TTL" envDefault:"30s" takes:"a duration like 30s, or 0s" meaning:"how long a provisional answer is kept"`
-	RevisionInterval time.Duration `env:"REVISION_INTERVAL" envDefault:"5s" takes:"a duration like 5s, or 0s to ask each time" meaning:"how long a bot's revision is believed without asking again"`
+	SyncSettle       time.Duration `env:"SYNC_SETTLE" envDefault:"20m" takes:"a duration like 20m, or 0s, at most 87600h" meaning:"for how long after a change of the data answers are provisional"`
+	ProvisionalTTL   time.Duration `env:"PROVISIONAL_TTL" envDefault:"30s" takes:"a duration like 30s, or 0s, at most 87600h" meaning:"how long a provisional answer is kept"`
+	RevisionInterval time.Duration `env:"REVISION_INTERVAL" envDefault:"5s" takes:"a duration like 5s, or 0s to ask each time, at most 87600h" meaning:"how long a bot's revision is believed without asking again"`
 
 	Warm            bool `env:"WARM" envDefault:"true" takes:"true or false" meaning:"the warm loop"`
 	WarmConcurrency int  `env:"WARM_CONCURRENCY" envDefault:"2" takes:"a number from 1 to 64" meaning:"requests that the warm loop has in flight at the upstream"`
@@ -55,8 +55,8 @@ type Config struct {
 	BypassToken  Secret `env:"BYPASS_TOKEN" takes:"printable text without spaces and ';'" meaning:"when set, the bypass header works only as <mode>;<token>"`
 	AdminToken   Secret `env:"ADMIN_TOKEN" takes:"printable text without spaces" meaning:"bearer token of the admin endpoints; empty: they answer 403"`
 
-	UpstreamTimeout time.Duration `env:"UPSTREAM_TIMEOUT" envDefault:"120s" takes:"a duration over zero like 120s" meaning:"to the first byte of an intercepted answer"`
-	Drain           time.Duration `env:"DRAIN" envDefault:"25s" takes:"a duration like 25s, or 0s" meaning:"how long SIGTERM waits for requests under way"`
+	UpstreamTimeout time.Duration `env:"UPSTREAM_TIMEOUT" envDefault:"120s" takes:"a duration over zero like 120s, at most 87600h" meaning:"to the first byte of an intercepted answer"`
+	Drain           time.Duration `env:"DRAIN" envDefault:"25s" takes:"a duration like 25s, or 0s, at most 87600h" meaning:"how long SIGTERM waits for requests under way"`
 
 	LogLevel  LogLevel  `env:"LOG_LEVEL" envDefault:"info" takes:"debug, info, warn or error" meaning:"the least severe log lines that are written"`
 	LogFormat LogFormat `env:"LOG_FORMAT" envDefault:"json" takes:"json or console" meaning:"json, or console for a terminal"`
@@ -81,18 +81,23 @@ func Load(environ map[string]string) (*Config, error) {
 			set[name] = value
 		}
 	}
-	cfg := &Config{}
-	err := env.ParseWithOptions(cfg, env.Options{
+	cfg, err := env.ParseAsWithOptions[Config](env.Options{
 		Environment: set,
 		FuncMap:     map[reflect.Type]env.ParserFunc{reflect.TypeFor[url.URL](): parseURL},
 	})
 	if err != nil {
 		return nil, named(err, set)
 	}
-	if err := cfg.Validate(); err != nil {
+	given := func(f reflect.StructField) string {
+		if value, ok := set[variable(f)]; ok {
+			return value
+		}
+		return f.Tag.Get("envDefault")
+	}
+	if err := cfg.validate(given); err != nil {
 		return nil, err
 	}
-	return cfg, nil
+	return &cfg, nil
 }
 
 // parseURL takes the place of the library's parser, whose error repeats the value with whatever
@@ -117,10 +122,10 @@ func named(err error, set map[string]string) error {
 		var missing env.VarIsNotSetError
 		switch {
 		case errors.As(err, &missing):
-			return wrong(missing.Key, "nothing")
+			return wrong(fieldOf(missing.Key), "nothing")
 		case errors.As(err, &parse):
 			if f, ok := reflect.TypeFor[Config]().FieldByName(parse.Name); ok {
-				return wrong(variable(f), shown(f, set[variable(f)]))
+				return wrong(f, shown(f, set[variable(f)]))
 			}
 		}
 	}

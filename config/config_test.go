@@ -2,86 +2,85 @@ package config
 
 import (
 	"bytes"
+	"encoding/json"
 	"fmt"
+	"maps"
 	"os"
+	"slices"
 	"strings"
 	"testing"
 	"time"
 )
 
-func TestOnlyTheUpstreamIsNeeded(t *testing.T) {
-	cfg, err := Load(map[string]string{"UPSTREAM_URL": "http://server.railway.internal:8787", "PORT": "", "UNRELATED": "x"})
-	if err != nil {
-		t.Fatal(err)
+// upstream is the only variable that is needed.
+const upstream = "http://server.railway.internal:8787"
+
+// set is an environment that could work, with the variables of pairs on top.
+func set(pairs ...string) map[string]string {
+	environ := map[string]string{"UPSTREAM_URL": upstream}
+	for i := 0; i < len(pairs); i += 2 {
+		environ[pairs[i]] = pairs[i+1]
 	}
-	if cfg.UpstreamURL.Host != "server.railway.internal:8787" || cfg.Port != 8080 || cfg.MemoryLimit != 256<<20 || cfg.MaxEntry != 16<<20 ||
-		cfg.CacheTTL != 24*time.Hour || cfg.RevisionInterval != 5*time.Second || cfg.RedisPrefix != "warmfront:" || !cfg.Warm ||
-		cfg.AuditRate != 0.005 || cfg.Access != AccessAuto || cfg.BypassHeader != "X-Cache-Bypass" || fmt.Sprint(cfg.DataDateTickers) != "[SPY]" {
-		t.Errorf("defaults: %+v", cfg)
+	return environ
+}
+
+func TestOnlyTheUpstreamIsNeededAndTheRestHasItsDefault(t *testing.T) {
+	for name, environ := range map[string]map[string]string{
+		"unset":         set("UNRELATED", "x"),
+		"set but empty": set("PORT", "", "REDIS_PREFIX", "", "MEMORY_LIMIT", "", "CACHE_TTL", "", "DATA_DATE_TICKERS", "", "WARM", "", "ACCESS", "", "LOG_LEVEL", ""),
+	} {
+		t.Run(name, func(t *testing.T) {
+			got, err := Load(environ)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if got.UpstreamURL.String() != upstream {
+				t.Errorf("upstream %v", got.UpstreamURL)
+			}
+			got.UpstreamURL = nil
+			want := Config{
+				Port: 8080, RedisPrefix: "warmfront:", MemoryLimit: 256 << 20, MaxEntry: 16 << 20, MaxRequest: 16 << 20,
+				CacheTTL: 24 * time.Hour, StaleTTL: 24 * time.Hour, DataDateInterval: 15 * time.Second, DataDateTickers: []string{"SPY"},
+				SyncSettle: 20 * time.Minute, ProvisionalTTL: 30 * time.Second, RevisionInterval: 5 * time.Second,
+				Warm: true, WarmConcurrency: 2, WarmJournal: 10_000, AuditRate: 0.005, Access: AccessAuto, MetricsWriteback: true,
+				BypassHeader: "X-Cache-Bypass", UpstreamTimeout: 2 * time.Minute, Drain: 25 * time.Second, LogLevel: LogInfo, LogFormat: LogJSON,
+			}
+			if fmt.Sprintf("%+v", *got) != fmt.Sprintf("%+v", want) {
+				t.Errorf("got  %+v\nwant %+v", *got, want)
+			}
+		})
 	}
 }
 
-func TestWhatCantWorkIsRefusedInOneLineThatNamesTheVariable(t *testing.T) {
-	for _, c := range []struct{ set, names, got string }{
-		{"UPSTREAM_URL=", "UPSTREAM_URL", "nothing"},
-		{"UPSTREAM_URL=ftp://x", "UPSTREAM_URL", `"ftp://x"`},
-		{"UPSTREAM_URL=http://", "UPSTREAM_URL", `"http:"`},
-		{"UPSTREAM_URL=server:8787", "UPSTREAM_URL", `"server:8787"`},
-		{"UPSTREAM_URL=http://x/api", "UPSTREAM_URL", `"http://x/api"`},
-		{"UPSTREAM_URL=http://x?y", "UPSTREAM_URL", `"http://x?y"`},
-		{"UPSTREAM_URL=http://u:secret@x", "UPSTREAM_URL", "not shown here"},
-		{"UPSTREAM_URL=http://u:secret@x:port", "UPSTREAM_URL", "not shown here"},
-		{"PORT=65536", "PORT", `"65536"`}, {"PORT=-1", "PORT", `"-1"`}, {"PORT=http", "PORT", `"http"`},
-		{"REDIS_URL=http://secret", "REDIS_URL", "not shown"}, {"REDIS_URL=redis://", "REDIS_URL", "not shown"},
-		{"REDIS_URL=:%secret", "REDIS_URL", "not shown"},
-		{"REDIS_PREFIX=a b", "REDIS_PREFIX", `"a b"`}, {"REDIS_PREFIX=candles:", "REDIS_PREFIX", `"candles:"`},
-		{"MEMORY_LIMIT=lots", "MEMORY_LIMIT", `"lots"`}, {"MEMORY_LIMIT=0", "MEMORY_LIMIT", `"0"`}, {"MAX_REQUEST=-1MiB", "MAX_REQUEST", `"-1MiB"`},
-		{"MAX_ENTRY=1GiB", "MAX_ENTRY", "1.0 GiB"}, {"MAX_ENTRY=17EiB", "MAX_ENTRY", "17EiB"},
-		{"CACHE_TTL=0s", "CACHE_TTL", `"0s"`}, {"CACHE_TTL=24", "CACHE_TTL", `"24"`}, {"STALE_TTL=-1s", "STALE_TTL", `"-1s"`},
-		{"DATA_DATE_INTERVAL=0", "DATA_DATE_INTERVAL", "0"}, {"DATA_DATE_TICKERS=SPY,,QQQ", "DATA_DATE_TICKERS", "SPY,,QQQ"},
-		{"DATA_DATE_TICKERS=spy", "DATA_DATE_TICKERS", `"spy"`}, {"SYNC_SETTLE=soon", "SYNC_SETTLE", `"soon"`},
-		{"PROVISIONAL_TTL=-30s", "PROVISIONAL_TTL", "-30s"}, {"REVISION_INTERVAL=-1s", "REVISION_INTERVAL", "-1s"},
-		{"WARM=maybe", "WARM", `"maybe"`}, {"WARM_CONCURRENCY=0", "WARM_CONCURRENCY", `"0"`}, {"WARM_JOURNAL=-1", "WARM_JOURNAL", `"-1"`},
-		{"UPSTREAM_EMAIL=a@b.c", "UPSTREAM_EMAIL", "a@b.c"}, {"UPSTREAM_PASSWORD=secret", "UPSTREAM_PASSWORD", "not shown"},
-		{"UPSTREAM_EMAIL=a@b.c UPSTREAM_PASSWORD=secret UPSTREAM_AUTHORIZATION=secret", "UPSTREAM_AUTHORIZATION", "not shown"},
-		{"AUDIT_RATE=1.5", "AUDIT_RATE", "1.5"}, {"AUDIT_RATE=NaN", "AUDIT_RATE", "NaN"},
-		{"CORRELATIONS_DATABASE_URL=mysql://secret@x", "CORRELATIONS_DATABASE_URL", "not shown"},
-		{"ACCESS=everyone", "ACCESS", `"everyone"`}, {"METRICS_WRITEBACK=2", "METRICS_WRITEBACK", `"2"`},
-		{"BYPASS_HEADER=Authorization", "BYPASS_HEADER", `"Authorization"`}, {"BYPASS_HEADER=a:b", "BYPASS_HEADER", `"a:b"`},
-		{"BYPASS_TOKEN=secret;secret", "BYPASS_TOKEN", "not shown"}, {"ADMIN_TOKEN=sécret", "ADMIN_TOKEN", "not shown"},
-		{"UPSTREAM_TIMEOUT=0s", "UPSTREAM_TIMEOUT", "0s"}, {"DRAIN=-1s", "DRAIN", "-1s"},
-		{"LOG_LEVEL=loud", "LOG_LEVEL", `"loud"`}, {"LOG_FORMAT=xml", "LOG_FORMAT", `"xml"`},
-	} {
-		environ := map[string]string{"UPSTREAM_URL": "http://x"}
-		for pair := range strings.SplitSeq(c.set, " ") {
-			if name, value, ok := strings.Cut(pair, "="); ok && name == strings.ToUpper(name) {
-				environ[name] = value
-			} else { // the rest of a value with a space in it
-				environ[c.names] += " " + pair
-			}
-		}
-		cfg, err := Load(environ)
-		if err == nil {
-			t.Errorf("%s was taken: %+v", c.set, cfg)
-			continue
-		}
-		line := err.Error()
-		if !strings.HasPrefix(line, c.names+": got ") || !strings.Contains(line, c.got) || !strings.Contains(line, "; it takes ") ||
-			strings.ContainsAny(line, "\n\r") || strings.Contains(line, "secret") {
-			t.Errorf("%s: %s\nwant one line that names %s and shows %s", c.set, line, c.names, c.got)
-		}
+func TestTheLoadedConfigurationIsTheCallersOwn(t *testing.T) {
+	environ := set("PORT", "")
+	before := maps.Clone(environ)
+	if _, err := Load(environ); err != nil {
+		t.Fatal(err)
+	}
+	if !maps.Equal(environ, before) {
+		t.Errorf("Load changed its argument: %v", environ)
 	}
 }
 
 func TestSecretsAreNotPrinted(t *testing.T) {
-	cfg, err := Load(map[string]string{"UPSTREAM_URL": "http://x", "REDIS_URL": "redis://u:hidden@h:1", "ADMIN_TOKEN": "hidden", "BYPASS_TOKEN": "hidden"})
+	cfg, err := Load(set("REDIS_URL", "redis://u:hidden@h:1", "ADMIN_TOKEN", "hidden", "BYPASS_TOKEN", "hidden",
+		"UPSTREAM_EMAIL", "a@b.c", "UPSTREAM_PASSWORD", "hidden", "CORRELATIONS_DATABASE_URL", "postgres://u:hidden@h/db"))
 	if err != nil {
 		t.Fatal(err)
 	}
-	for _, format := range []string{"%v", "%+v", "%#v", "%s"} {
-		if out := fmt.Sprintf(format, cfg); strings.Contains(out, "hidden") {
+	for _, format := range []string{"%v", "%+v", "%#v", "%s", "%q", "%d", "%x"} {
+		out := fmt.Sprintf(format, cfg)
+		if strings.Contains(out, "hidden") || strings.Contains(out, "68696464656e") {
 			t.Errorf("%s prints a secret: %s", format, out)
 		}
+	}
+	out, err := json.Marshal(cfg)
+	if err != nil || bytes.Contains(out, []byte("hidden")) || !bytes.Contains(out, []byte(`"AdminToken":"***"`)) {
+		t.Errorf("as JSON: %s, %v", out, err)
+	}
+	if cfg.AdminToken != "hidden" || Secret("").String() != "" {
+		t.Error("a secret must stay readable by who asks for it, and an empty one seen to be empty")
 	}
 }
 
@@ -89,39 +88,83 @@ func TestHelpTellsEveryVariable(t *testing.T) {
 	var out bytes.Buffer
 	Help(&out)
 	for _, row := range Table() {
-		if row.Meaning == "" || !strings.Contains(out.String(), row.Variable+" ") {
-			t.Errorf("%s is missing or has no meaning in the help:\n%s", row.Variable, out.String())
+		if row.Meaning == "" || fieldOf(row.Variable).Tag.Get("takes") == "" {
+			t.Errorf("%s says too little of itself: %+v", row.Variable, row)
 		}
-	}
-	for _, name := range Coming() {
-		if fieldOf(name).Name == "" {
-			t.Errorf("Coming names %s, which is no variable", name)
+		if !strings.Contains(out.String(), "\n"+row.Variable+" ") || !strings.Contains(out.String(), row.Meaning) {
+			t.Errorf("%s is missing in the help:\n%s", row.Variable, out.String())
 		}
 	}
 }
 
-func TestREADMEHasTheTableOfTheStruct(t *testing.T) {
+func TestComingNamesVariables(t *testing.T) {
+	for _, name := range Coming() {
+		if fieldOf(name).Name == "" {
+			t.Errorf("%s is no variable", name)
+		}
+	}
+}
+
+func TestTheREADMEHasTheTableOfTheStruct(t *testing.T) {
 	readme, err := os.ReadFile("../README.md")
 	if err != nil {
 		t.Fatal(err)
 	}
-	for _, row := range Table() {
-		want := fmt.Sprintf("| `%s` | %s | %s |", row.Variable, row.Default, row.describe())
-		if !strings.Contains(string(readme), want) {
-			t.Errorf("README.md lacks the line\n%s", want)
+	_, section, _ := strings.Cut(string(readme), "\n## Variables\n")
+	section, _, _ = strings.Cut(section, "\n## ")
+	var has, wants []string
+	for line := range strings.Lines(section) {
+		if strings.HasPrefix(line, "| `") {
+			// Backticks only keep Markdown away from what is in them.
+			has = append(has, strings.ReplaceAll(strings.TrimSpace(line), "`", ""))
 		}
+	}
+	for _, row := range Table() {
+		wants = append(wants, fmt.Sprintf("| %s | %s | %s |", row.Variable, row.Default, row.describe()))
+	}
+	for _, line := range wants {
+		if !slices.Contains(has, line) {
+			t.Errorf("README.md lacks\n%s", line)
+		}
+	}
+	for _, line := range has {
+		if !slices.Contains(wants, line) {
+			t.Errorf("README.md has, and the struct has not\n%s", line)
+		}
+	}
+	if !t.Failed() && !slices.Equal(has, wants) {
+		t.Error("README.md has the variables in another order")
 	}
 }
 
 func FuzzLoad(f *testing.F) {
+	const secret = "s3cr3t-0f-m1n3"
 	f.Add("http://x", "256MiB", "30s", "SPY,QQQ", "redis://x")
 	f.Add("http://[::1]:8787/", "1e3", "-1h", ",", "unix:///x")
+	f.Add("https://a:99999#", "9223372036854775807", "2562047h47m16.854775807s", "^GSPC", "rediss://u:p@h:1/0?addr=h:2")
+	f.Add("http://u:p@x\n", "1,0.5kb", "1h1", "BRK.B\x00", "redis://h?master_name=m&db=x")
 	f.Fuzz(func(t *testing.T, upstream, size, duration, tickers, redis string) {
-		_, err := Load(map[string]string{
-			"UPSTREAM_URL": upstream, "MAX_REQUEST": size, "CACHE_TTL": duration, "DATA_DATE_TICKERS": tickers, "REDIS_URL": redis,
+		for _, s := range []string{upstream, size, duration, tickers} {
+			if strings.Contains(s, secret) {
+				t.Skip()
+			}
+		}
+		cfg, err := Load(map[string]string{
+			"UPSTREAM_URL": upstream, "MAX_REQUEST": size, "CACHE_TTL": duration, "DATA_DATE_TICKERS": tickers, "REDIS_URL": redis + secret,
 		})
-		if err != nil && strings.ContainsAny(err.Error(), "\n\r") {
-			t.Errorf("more than one line: %q", err)
+		if err != nil {
+			name, rest, _ := strings.Cut(err.Error(), ":")
+			if fieldOf(name).Name == "" || !strings.Contains(rest, "; it takes ") || strings.ContainsAny(rest, "\n\r") || strings.Contains(rest, secret) {
+				t.Errorf("not one line that names a variable and keeps secrets: %q", err)
+			}
+			return
+		}
+		if cfg.MaxRequest <= 0 || cfg.MaxRequest+1 <= 0 || cfg.CacheTTL <= 0 || cfg.CacheTTL+cfg.StaleTTL <= 0 ||
+			cfg.UpstreamURL.Hostname() == "" || len(cfg.DataDateTickers) == 0 {
+			t.Errorf("taken, and can't work: %+v", cfg)
+		}
+		if err := cfg.Validate(); err != nil {
+			t.Errorf("taken by Load, refused by Validate: %v", err)
 		}
 	})
 }

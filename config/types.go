@@ -2,13 +2,17 @@ package config
 
 import (
 	"fmt"
-	"math"
+	"io"
 
 	"github.com/dustin/go-humanize"
 	"go.uber.org/zap/zapcore"
 )
 
-// Bytes is a size in bytes, above zero; its text is a number with a unit (256MiB, 1GB) or without.
+// maxBytes leaves room for sums of sizes, and for the one byte more that tells "too large".
+const maxBytes = 1 << 60
+
+// Bytes is a size in bytes, above zero and at most 1EiB; its text is a number with a unit (256MiB,
+// 1GB) or without.
 type Bytes int64
 
 // UnmarshalText reads a size.
@@ -17,7 +21,7 @@ func (b *Bytes) UnmarshalText(text []byte) error {
 	if err != nil {
 		return err
 	}
-	if n == 0 || n > math.MaxInt64 {
+	if n == 0 || n > maxBytes {
 		return fmt.Errorf("%d bytes are out of range", n)
 	}
 	*b = Bytes(n)
@@ -38,8 +42,8 @@ func (s Secret) String() string {
 	return "***"
 }
 
-// GoString hides a secret from %#v.
-func (s Secret) GoString() string { return s.String() }
+// Format hides a secret from every verb, also those that look past String (%#v, %d).
+func (s Secret) Format(f fmt.State, _ rune) { _, _ = io.WriteString(f, s.String()) }
 
 // MarshalText hides a secret from encoders.
 func (s Secret) MarshalText() ([]byte, error) { return []byte(s.String()), nil }

@@ -4,54 +4,75 @@ import (
 	"fmt"
 	"net/url"
 	"reflect"
-	"slices"
 	"strings"
 	"time"
 )
 
+// maxDuration leaves room for sums of durations: an expiry must not overflow into the past, nor into
+// what Redis takes for "no expiry".
+const maxDuration = 87_600 * time.Hour
+
 // Validate reports the first value that can't work or contradicts another, in one line.
 func (c *Config) Validate() error {
+	return c.validate(func(f reflect.StructField) string {
+		return text(reflect.ValueOf(*c).FieldByIndex(f.Index).Interface())
+	})
+}
+
+// validate is Validate; given says what a field was set to, for the message.
+func (c *Config) validate(given func(reflect.StructField) string) error {
 	for _, check := range []struct {
 		variable string
 		ok       bool
+		beside   string // the variable that it may contradict
 	}{
-		{"UPSTREAM_URL", isOrigin(c.UpstreamURL)},
-		{"PORT", c.Port >= 0 && c.Port <= 65535},
-		{"REDIS_URL", c.RedisURL == "" || hasScheme(c.RedisURL, "redis", "rediss", "unix")},
-		{"REDIS_PREFIX", isPrefix(c.RedisPrefix)},
-		{"MAX_ENTRY", c.MaxEntry <= c.MemoryLimit},
-		{"CACHE_TTL", c.CacheTTL > 0},
-		{"STALE_TTL", c.StaleTTL >= 0},
-		{"DATA_DATE_INTERVAL", c.DataDateInterval > 0},
-		{"DATA_DATE_TICKERS", areTickers(c.DataDateTickers)},
-		{"SYNC_SETTLE", c.SyncSettle >= 0},
-		{"PROVISIONAL_TTL", c.ProvisionalTTL >= 0},
-		{"REVISION_INTERVAL", c.RevisionInterval >= 0},
-		{"WARM_CONCURRENCY", c.WarmConcurrency >= 1 && c.WarmConcurrency <= 64},
-		{"WARM_JOURNAL", c.WarmJournal >= 0 && c.WarmJournal <= 10_000_000},
-		{"UPSTREAM_EMAIL", c.UpstreamEmail == "" || c.UpstreamPassword != ""},
-		{"UPSTREAM_PASSWORD", c.UpstreamPassword == "" || c.UpstreamEmail != ""},
-		{"UPSTREAM_AUTHORIZATION", c.UpstreamAuthorization == "" || c.UpstreamEmail == "" && isLine(string(c.UpstreamAuthorization))},
-		{"AUDIT_RATE", c.AuditRate >= 0 && c.AuditRate <= 1},
-		{"CORRELATIONS_DATABASE_URL", c.CorrelationsDatabaseURL == "" || hasScheme(c.CorrelationsDatabaseURL, "postgres", "postgresql")},
-		{"BYPASS_HEADER", isHeaderOfItsOwn(c.BypassHeader)},
-		{"BYPASS_TOKEN", isWord(string(c.BypassToken)) && !strings.Contains(string(c.BypassToken), ";")},
-		{"ADMIN_TOKEN", isWord(string(c.AdminToken))},
-		{"UPSTREAM_TIMEOUT", c.UpstreamTimeout > 0},
-		{"DRAIN", c.Drain >= 0},
+		{variable: "UPSTREAM_URL", ok: isOrigin(c.UpstreamURL)},
+		{variable: "PORT", ok: c.Port >= 0 && c.Port <= 65535},
+		{variable: "UPSTREAM_URL", ok: !isSelf(c.UpstreamURL, c.Port), beside: "PORT"},
+		{variable: "REDIS_URL", ok: c.RedisURL == "" || isRedis(string(c.RedisURL))},
+		{variable: "REDIS_PREFIX", ok: isPrefix(c.RedisPrefix)},
+		{variable: "MEMORY_LIMIT", ok: isSize(c.MemoryLimit)},
+		{variable: "MAX_ENTRY", ok: isSize(c.MaxEntry)},
+		{variable: "MAX_ENTRY", ok: c.MaxEntry <= c.MemoryLimit, beside: "MEMORY_LIMIT"},
+		{variable: "MAX_REQUEST", ok: isSize(c.MaxRequest)},
+		{variable: "CACHE_TTL", ok: c.CacheTTL > 0 && isTime(c.CacheTTL)},
+		{variable: "STALE_TTL", ok: isTime(c.StaleTTL)},
+		{variable: "DATA_DATE_INTERVAL", ok: c.DataDateInterval > 0 && isTime(c.DataDateInterval)},
+		{variable: "DATA_DATE_TICKERS", ok: areTickers(c.DataDateTickers)},
+		{variable: "SYNC_SETTLE", ok: isTime(c.SyncSettle)},
+		{variable: "PROVISIONAL_TTL", ok: isTime(c.ProvisionalTTL)},
+		{variable: "REVISION_INTERVAL", ok: isTime(c.RevisionInterval)},
+		{variable: "WARM_CONCURRENCY", ok: c.WarmConcurrency >= 1 && c.WarmConcurrency <= 64},
+		{variable: "WARM_JOURNAL", ok: c.WarmJournal >= 0 && c.WarmJournal <= 10_000_000},
+		{variable: "UPSTREAM_EMAIL", ok: c.UpstreamEmail == "" || c.UpstreamPassword != "", beside: "UPSTREAM_PASSWORD"},
+		{variable: "UPSTREAM_PASSWORD", ok: c.UpstreamPassword == "" || c.UpstreamEmail != "", beside: "UPSTREAM_EMAIL"},
+		{variable: "UPSTREAM_AUTHORIZATION", ok: isLine(string(c.UpstreamAuthorization))},
+		{variable: "UPSTREAM_AUTHORIZATION", ok: c.UpstreamAuthorization == "" || c.UpstreamEmail == "", beside: "UPSTREAM_EMAIL"},
+		{variable: "AUDIT_RATE", ok: c.AuditRate >= 0 && c.AuditRate <= 1},
+		{variable: "CORRELATIONS_DATABASE_URL", ok: c.CorrelationsDatabaseURL == "" || isPostgres(string(c.CorrelationsDatabaseURL))},
+		{variable: "BYPASS_HEADER", ok: isHeaderOfItsOwn(c.BypassHeader)},
+		{variable: "BYPASS_TOKEN", ok: isWord(string(c.BypassToken)) && !strings.Contains(string(c.BypassToken), ";")},
+		{variable: "ADMIN_TOKEN", ok: isWord(string(c.AdminToken))},
+		{variable: "UPSTREAM_TIMEOUT", ok: c.UpstreamTimeout > 0 && isTime(c.UpstreamTimeout)},
+		{variable: "DRAIN", ok: isTime(c.Drain)},
 	} {
-		if !check.ok {
-			f := fieldOf(check.variable)
-			value := reflect.ValueOf(*c).FieldByIndex(f.Index).Interface()
-			return wrong(check.variable, shown(f, text(value)))
+		if check.ok {
+			continue
 		}
+		f := fieldOf(check.variable)
+		got := shown(f, given(f))
+		if check.beside != "" {
+			other := fieldOf(check.beside)
+			got += fmt.Sprintf(" while %s is %s", check.beside, shown(other, given(other)))
+		}
+		return wrong(f, got)
 	}
 	return nil
 }
 
 // wrong is the one line: the variable, what it got, what it takes.
-func wrong(variable, got string) error {
-	return fmt.Errorf("%s: got %s; it takes %s", variable, got, fieldOf(variable).Tag.Get("takes"))
+func wrong(f reflect.StructField, got string) error {
+	return fmt.Errorf("%s: got %s; it takes %s", variable(f), got, f.Tag.Get("takes"))
 }
 
 // shown quotes a value for an error, unless it is a secret or may hold one.
@@ -67,6 +88,7 @@ func shown(f reflect.StructField, value string) string {
 	return fmt.Sprintf("%.200q", value)
 }
 
+// text writes a parsed value as it could have been given.
 func text(value any) string {
 	switch v := value.(type) {
 	case Secret:
@@ -77,16 +99,15 @@ func text(value any) string {
 		if v == nil {
 			return ""
 		}
-	case time.Duration:
-		return v.String()
 	}
 	return fmt.Sprint(value)
 }
 
-func fieldOf(variableName string) reflect.StructField {
+// fieldOf finds the field that is read from an environment variable.
+func fieldOf(name string) reflect.StructField {
 	t := reflect.TypeFor[Config]()
 	for i := range t.NumField() {
-		if f := t.Field(i); variable(f) == variableName {
+		if f := t.Field(i); variable(f) == name {
 			return f
 		}
 	}
@@ -99,61 +120,6 @@ func variable(f reflect.StructField) string {
 	return name
 }
 
-// isOrigin: requests go on with their own path and query, so the address has none.
-func isOrigin(u *url.URL) bool {
-	return u != nil && (u.Scheme == "http" || u.Scheme == "https") && u.Hostname() != "" && u.User == nil &&
-		(u.Path == "" || u.Path == "/") && u.RawQuery == "" && !u.ForceQuery && u.Fragment == "" && u.Opaque == ""
-}
+func isSize(b Bytes) bool { return b > 0 && b <= maxBytes }
 
-func hasScheme(secret Secret, schemes ...string) bool {
-	u, err := url.Parse(string(secret))
-	return err == nil && slices.Contains(schemes, u.Scheme) && (u.Host != "" || u.Path != "")
-}
-
-// isPrefix keeps Warmfront's keys apart from those of the server, which it deletes by pattern.
-func isPrefix(p string) bool {
-	if p == "" || !isWord(p) {
-		return false
-	}
-	for _, own := range []string{"candles:", "indicator:", "correlation:", "backtest:", "sanity:", "benchmark:"} {
-		if strings.HasPrefix(p, own) {
-			return false
-		}
-	}
-	return true
-}
-
-func areTickers(tickers []string) bool {
-	for _, t := range tickers {
-		if t == "" || strings.Trim(t, "ABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789.=^-") != "" {
-			return false
-		}
-	}
-	return len(tickers) > 0
-}
-
-// isWord reports whether s is printable ASCII without spaces; the empty text is.
-func isWord(s string) bool {
-	return strings.IndexFunc(s, func(r rune) bool { return r <= ' ' || r > '~' }) < 0
-}
-
-// isLine reports whether s can be a header field's value.
-func isLine(s string) bool {
-	return strings.IndexFunc(s, func(r rune) bool { return r < ' ' && r != '\t' || r == 0x7f }) < 0
-}
-
-// isHeaderOfItsOwn: a token (RFC 9110, section 5.6.2) that means nothing else already.
-func isHeaderOfItsOwn(name string) bool {
-	if name == "" || strings.IndexFunc(name, func(r rune) bool {
-		return r > '~' || r < '!' || strings.ContainsRune(`"(),/:;<=>?@[\]{}`, r)
-	}) >= 0 {
-		return false
-	}
-	switch strings.ToLower(name) {
-	case "accept", "accept-encoding", "authorization", "cache-control", "connection", "content-encoding", "content-length",
-		"content-type", "cookie", "expect", "host", "if-modified-since", "if-none-match", "origin", "range", "te", "trailer",
-		"transfer-encoding", "upgrade", "user-agent", "x-cache-debug", "x-forwarded-for", "x-forwarded-host", "x-forwarded-proto":
-		return false
-	}
-	return true
-}
+func isTime(d time.Duration) bool { return d >= 0 && d <= maxDuration }
