@@ -49,7 +49,7 @@ func TestStoredAnswerIsServedStaleWhileTheServerIsDown(t *testing.T) {
 
 	u, err := url.Parse(up.URL)
 	ok(t, err)
-	back := ownUpstream(t, harness.Env{"PORT": u.Port(), "DATA_DIR": up.DataDir})
+	ownUpstream(t, harness.Env{"PORT": u.Port(), "DATA_DIR": up.DataDir})
 	until(t, func() error {
 		a := post(t, w.URL+runPath, `{}`)
 		if x := a.Header.Get("X-Cache"); a.Status != 200 || x != "MISS" {
@@ -57,7 +57,6 @@ func TestStoredAnswerIsServedStaleWhileTheServerIsDown(t *testing.T) {
 		}
 		return nil
 	})
-	reached(t, back, runRoute, 1)
 }
 
 func TestNothingIsServedStalePastItsTime(t *testing.T) {
