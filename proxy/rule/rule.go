@@ -1,0 +1,45 @@
+// Package rule lets a test take one protective rule out of Warmfront, to show that the oracle finds
+// its lack: a check that can't catch a missing rule proves nothing. Without the build tag "mutations"
+// every rule is in force and the question costs nothing.
+package rule
+
+// A Rule is one of those that keep Warmfront from a wrong answer.
+type Rule string
+
+// The rules that can be taken out, by what holds while they are in force.
+const (
+	// WriteForgets: a write to a bot makes its revision unknown to the replica that it passes.
+	WriteForgets Rule = "write-forgets"
+	// WriteShared: other replicas hear of it before the server does.
+	WriteShared Rule = "write-shared"
+	// WriteUnbelieved: while a write is under way, what is seen of the bot is believed for that look-up only.
+	WriteUnbelieved Rule = "write-unbelieved"
+	// RevisionAfter: an answer is kept only if the bot's revision was the same before and after.
+	RevisionAfter Rule = "revision-after"
+	// RevisionKeyed: a saved bot's revision is part of the key.
+	RevisionKeyed Rule = "revision-keyed"
+	// MetricsKeyed: a correlation's key covers the saved metrics of its bots.
+	MetricsKeyed Rule = "metrics-keyed"
+	// CutOffUnsure: a replica that can't reach Redis believes no revision without asking.
+	CutOffUnsure Rule = "cut-off-unsure"
+	// GenerationKeyed: the data's generation is part of the key.
+	GenerationKeyed Rule = "generation-keyed"
+	// DataAfter: an answer is kept only if the generation was the same before and after.
+	DataAfter Rule = "data-after"
+	// Provisional: while a sync goes on or settles, answers are kept for PROVISIONAL_TTL only.
+	Provisional Rule = "provisional"
+	// SettledMoves: the end of a sync begins a generation of its own.
+	SettledMoves Rule = "settled-moves"
+	// FirstForced: the first fill of a bot in a generation seen to begin is computed afresh.
+	FirstForced Rule = "first-forced"
+	// ForeignForced: a fill for another benchmark than the default is computed afresh.
+	ForeignForced Rule = "foreign-forced"
+	// OptionsNamed: a sanity report is kept only if its meta names the options asked for.
+	OptionsNamed Rule = "options-named"
+	// BehindShort: an answer that ends before the data does is kept for minutes only.
+	BehindShort Rule = "behind-short"
+	// RowsProven: an answer that the server may have built from rows older than the generation is kept for minutes only.
+	RowsProven Rule = "rows-proven"
+	// AdminClears: an admin's clearing that passes through begins a generation.
+	AdminClears Rule = "admin-clears"
+)
