@@ -12,6 +12,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"strings"
+	"sync"
 	"time"
 )
 
@@ -24,6 +25,7 @@ type Lab struct {
 	root, dir string
 	binary    string
 	prices    string
+	mu        sync.Mutex // of running
 	running   []*Process
 }
 
@@ -42,16 +44,26 @@ func NewLab(programs ...string) (*Lab, error) {
 		return nil, err
 	}
 	l := &Lab{root: root, dir: dir, binary: filepath.Join(dir, "warmfront"), prices: filepath.Join(dir, "prices")}
-	build := exec.Command("go", "build", "-trimpath", "-o", l.binary, ".")
-	build.Dir, build.Env = root, append(os.Environ(), "CGO_ENABLED=0")
-	if out, err := build.CombinedOutput(); err != nil {
-		return nil, errors.Join(fmt.Errorf("building warmfront: %w\n%s", err, out), l.Close())
+	if err := l.Build(""); err != nil {
+		return nil, errors.Join(err, l.Close())
 	}
 	return l, nil
 }
 
+// Build builds Warmfront again, with build tags.
+func (l *Lab) Build(tags string) error {
+	build := exec.Command("go", "build", "-trimpath", "-tags", tags, "-o", l.binary, ".")
+	build.Dir, build.Env = l.root, append(os.Environ(), "CGO_ENABLED=0")
+	if out, err := build.CombinedOutput(); err != nil {
+		return fmt.Errorf("building warmfront: %w\n%s", err, out)
+	}
+	return nil
+}
+
 // Close ends what still runs, newest first, and removes the temporary directory.
 func (l *Lab) Close() error {
+	l.mu.Lock()
+	defer l.mu.Unlock()
 	for i := len(l.running) - 1; i >= 0; i-- {
 		l.running[i].Stop()
 	}

@@ -67,6 +67,8 @@ func (l *Lab) start(name string, env map[string]string, argv ...string) (*Proces
 		_ = p.cmd.Wait() // ProcessState has the outcome
 		close(p.exited)
 	}()
+	l.mu.Lock()
+	defer l.mu.Unlock()
 	l.running = append(l.running, p)
 	return p, nil
 }

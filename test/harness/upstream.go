@@ -75,6 +75,7 @@ type Override struct {
 	AddHeaders map[string]string `json:"addHeaders,omitempty"` // on top of the real answer
 	Body       string            `json:"body,omitempty"`
 	BreakAfter int               `json:"breakAfter,omitempty"` // bytes of the body, then the connection is cut
+	LateMS     int               `json:"lateMs,omitempty"`     // the real answer, held back once it is there
 	Hang       bool              `json:"hang,omitempty"`
 }
 
