@@ -191,12 +191,12 @@ export class Oracle {
       v.from <= q.to && v.to >= q.from - q.botLate && used.every((name) => v.saved[name] === part.saved[name]))
   }
 
-  // behind is how an answer that is kept for long ends before the data does.
+  // behind is how an answer that is kept for long shows that it ends before the data does.
   behind(q, made) {
     const bars = made.kind === 'candles' && this.history.contents.get(Object.values(made.bars)[0])
-    const last = bars ? dateOf(bars.at(-1).time) : made.last
+    const last = bars ? dateOf(bars.at(-1).time) : made.kind === 'backtest' && made.last
     if (!last) return null
-    const dates = this.history.files.get(q.canary).within(q.from, q.to, (v) => this.until(q, v)).map((v) => dateOf(this.history.contents.get(v.id).at(-1).time))
+    const dates = this.history.files.get(q.canary).within(q.from - q.late, q.to, (v) => this.until(q, v)).map((v) => dateOf(this.history.contents.get(v.id).at(-1).time))
     const oldest = dates.sort()[0]
     return last < oldest ? `kept for long, though it ends on ${last} and the data on ${oldest}` : null
   }
