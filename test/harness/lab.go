@@ -60,6 +60,19 @@ func (l *Lab) Build(tags string) error {
 	return nil
 }
 
+// NewProcesses is a Lab that has built nothing: for tests of packages that need a Redis only.
+func NewProcesses() (*Lab, error) {
+	root, err := checkout()
+	if err != nil {
+		return nil, err
+	}
+	dir, err := os.MkdirTemp("", "warmfront-lab-")
+	if err != nil {
+		return nil, err
+	}
+	return &Lab{root: root, dir: dir}, nil
+}
+
 // Close ends what still runs, newest first, and removes the temporary directory.
 func (l *Lab) Close() error {
 	l.mu.Lock()
