@@ -40,17 +40,17 @@ export class Compute {
   async run(tree, options, fresh) {
     if (!fresh) this.recorder.backtests++
     const used = {}
-    const barsOf = this.noting(used, fresh ? (t) => (this.prices.has(t) ? this.prices.bars(t) : []) : (t) => this.market.backtestBars(t))
+    const barsOf = this.noting(used, options.mode, fresh ? (t) => (this.prices.has(t) ? this.prices.bars(t) : []) : (t) => this.market.backtestBars(t))
     const run = await backtest(tree, { ...options, barsOf })
     run.inputs = this.history.on ? { strategy: meaning(tree), ...options, bars: used, last: run.equityCurve.at(-1)?.date } : {}
     return run
   }
 
   // noting is barsOf that writes into used which bars it gave.
-  noting(used, barsOf) {
+  noting(used, mode, barsOf) {
     return async (t) => {
       const bars = await barsOf(t)
-      used[t] = this.history.idOf(bars)
+      used[t] = this.history.seenAs(this.history.idOf(bars), mode)
       return bars
     }
   }
@@ -135,7 +135,7 @@ export class Compute {
     const hash = this.store.hash(bot, mode, costBps, { benchmark: 'SPY' })
     const dataDate = await this.market.dataDate()
     const row = !fresh && this.store.row('backtest', id, hash, dataDate)
-    if (row?.answer.dailyReturns) return { id, returns: row.answer.dailyReturns, saved: bot.metrics, number: this.history.rowNumber('backtest', id) }
+    if (row?.answer?.dailyReturns) return { id, returns: row.answer.dailyReturns, saved: bot.metrics, number: this.history.rowNumber('backtest', id) }
     const midSync = this.sync.running
     const run = await this.run(JSON.parse(bot.payload), { mode, costBps, benchmark: 'SPY' }, fresh)
     const number = this.history.make({ kind: 'backtest', ...run.inputs })
@@ -175,7 +175,7 @@ export class Compute {
   async indicatorSeries({ conditions, mode = 'OC' }, fresh = false) {
     if (!conditions?.length) return { indicatorOverlays: [] }
     const used = {}
-    const barsOf = this.noting(used, fresh ? (t) => this.prices.bars(t) : (t) => this.market.backtestBars(t))
+    const barsOf = this.noting(used, mode, fresh ? (t) => this.prices.bars(t) : (t) => this.market.backtestBars(t))
     const answer = { indicatorOverlays: await overlays(conditions, mode, barsOf) }
     return this.history.tag(answer, this.history.make({ kind: 'indicators', conditions: textOf(conditions), mode, bars: used }))
   }

@@ -103,6 +103,17 @@ export class History {
     return this.idOf(bars.last.get(n))
   }
 
+  // seenAs names what a backtest of the mode sees of some bars: restated adjusted prices change nothing for
+  // one from open to open.
+  seenAs(id, mode) {
+    const bars = this.contents.get(id)
+    if (!bars || !mode) return id
+    bars.seen ??= {}
+    const values = (b) => (mode === 'CC' ? [b.time, b.adj || b.close] : [b.time, b.open, b.close])
+    bars.seen[mode === 'CC'] ??= sha(bars.map(values).join()).slice(0, 16)
+    return bars.seen[mode === 'CC']
+  }
+
   // make numbers what was computed; tag gives an answer that number; gave remembers the bytes that went out.
   make(inputs) {
     return this.on ? this.made.push({ ...inputs, at: Date.now() }) - 1 : null

@@ -122,17 +122,22 @@ export class Oracle {
     if (made.kind === 'benchmarks' && !this.isDate(q, made.dataDate)) return `the data date ${shown(made.dataDate)}`
     for (const [ticker, id] of Object.entries(made.bars)) {
       const limit = made.kind === 'candles' || made.kind === 'batch' ? made.limit : Infinity
-      if (!this.onDisk(q, ticker, id, limit) && (q.fresh || !this.inMemory(q, made.kind, ticker, id, limit))) {
+      if (!this.onDisk(q, made, ticker, id, limit) && (q.fresh || !this.inMemory(q, made, ticker, id, limit))) {
         return `the bars ${id} of ${ticker}, which were neither in its file${q.fresh ? '' : ' nor in memory'}`
       }
     }
     return null
   }
 
-  onDisk(q, ticker, id, limit) {
+  isSeen(v, made, id, limit) {
+    return this.history.seenAs(this.history.lastOf(v.id, limit), made.mode) === id
+  }
+
+  onDisk(q, made, ticker, id, limit) {
     const line = this.history.files.get(ticker)
-    if (!line) return id === this.history.idOf([]) || id === null
-    return line.within(q.from, q.to, (v) => this.until(q, v)).some((v) => this.history.lastOf(v.id, limit) === id)
+    if (!line) return id === null || this.isSeen({ id: this.history.idOf([]) }, made, id, limit)
+    return line.within(q.from, q.to, (v) => this.until(q, v))
+      .some((v) => this.isSeen(v, made, id, limit))
   }
 
   // until is how long a file's old content may still be answered from: nobody tells of a sync in the
@@ -145,11 +150,11 @@ export class Oracle {
     return Math.max(to, sign) + q.late + q.grace
   }
 
-  inMemory(q, kind, ticker, id, limit) {
-    const map = { benchmarks: 'tables', batch: 'batch' }[kind] ?? 'memory'
-    if (kind === 'candles') return false
+  inMemory(q, made, ticker, id, limit) {
+    const map = { benchmarks: 'tables', batch: 'batch' }[made.kind] ?? 'memory'
+    if (made.kind === 'candles') return false
     const late = q.grace + (q.collapsed ? q.late : 0)
-    return (this.history[map].get(ticker)?.within(q.from, q.to, (v) => v.to + late) ?? []).some((v) => this.history.lastOf(v.id, limit) === id)
+    return (this.history[map].get(ticker)?.within(q.from, q.to, (v) => v.to + late) ?? []).some((v) => this.isSeen(v, made, id, limit))
   }
 
   // isDate reports whether the server could take this text for its data date.

@@ -10,6 +10,7 @@ import { settings, trap } from './settings.mjs'
 import { Prices, generateAll } from './prices.mjs'
 import { History } from './history.mjs'
 import { Oracle } from './oracle.mjs'
+import { pastOf } from './past.mjs'
 import { MarketMemory } from './market.mjs'
 import { Store } from './store.mjs'
 import { Sync } from './sync.mjs'
@@ -40,7 +41,7 @@ const compute = new Compute({ store, market, prices, sync, recorder })
 const app = express()
 app.set('trust proxy', 1)
 const oracle = new Oracle(history, compute)
-app.use('/__test', recorder.router({ store, sync, prices, market, oracle, fresh: (ask) => compute.fresh(ask) }))
+app.use('/__test', recorder.router({ store, sync, prices, market, oracle, fresh: (ask) => (ask.at ? pastOf(history, ask.at) : compute).fresh(ask) }))
 app.use(recorder.middleware())
 app.use(helmet())
 app.use(cors({ origin: settings.origins, credentials: true }))
