@@ -122,7 +122,8 @@ func FuzzJudge(f *testing.F) {
 		if r.Kind == Benchmarks {
 			query = "tickers=SPY"
 		}
-		date, err := ask(t, r.Name, []string{"", "b", "SPY"}[r.param], query, bodies[r.Name]).Judge(body)
+		verdict, err := ask(t, r.Name, []string{"", "b", "SPY"}[r.param], query, bodies[r.Name]).Judge(body)
+		date := verdict.LastDate
 		if err != nil {
 			return
 		}

@@ -84,7 +84,15 @@ type Request struct {
 	meaning []byte // canonical JSON of what the request itself says
 	forced  []byte
 	asked   asked
+	uses    []string // tickers that the strategy or the conditions in the body name
 }
+
+// NeedsMetrics reports whether the answer depends on the saved metrics of the bots.
+func (q *Request) NeedsMetrics() bool { return q.Route.parts&metricsPart != 0 }
+
+// NeedsRows reports whether the server may build the answer from what it keeps of earlier runs of the bots
+// without saying so.
+func (q *Request) NeedsRows() bool { return q.Route.Kind == Correlation }
 
 // Data is the state of the price data, and whatever else outside the request an answer belongs to.
 type Data struct {

@@ -55,6 +55,7 @@ func (r *Route) parse(param, rawQuery string, body []byte, ids IDs) (*Request, e
 		return nil, err
 	}
 	q.meaning = mean(q, in, ids)
+	q.uses = slices.Clip(tickersIn(&in.body, nil))
 	return q, nil
 }
 

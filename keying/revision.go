@@ -13,6 +13,7 @@ type Revision struct {
 	Strategy string // the payload's meaning
 	Settings string // stored mode and costs
 	Metrics  string // saved metrics, without their times
+	Uses     string // some of the tickers that the strategy names, as a comma list; it counts for nothing
 }
 
 // parts says which parts of a revision an answer depends on.
@@ -58,7 +59,8 @@ func revisionOf(body []byte, ids IDs) (Revision, error) {
 		bot = *inner
 	}
 	updated := updatedAt(&bot)
-	rev := Revision{Strategy: strategyHash(bot.get("payload"), ids), Settings: updated}
+	rev := Revision{Settings: updated}
+	rev.Strategy, rev.Uses = strategyHash(bot.get("payload"), ids)
 	if rev.Strategy == "" {
 		rev.Strategy = updated
 	}
@@ -82,24 +84,25 @@ func updatedAt(bot *value) string {
 	return ""
 }
 
-// strategyHash is the hash of a payload's meaning, "" when none is shown. What isn't a strategy in JSON (a
+// strategyHash is the hash of a payload's meaning, "" when none is shown, and the tickers in it. What isn't a strategy in JSON (a
 // compressed one, say) counts as it is spelled.
-func strategyHash(payload *value, ids IDs) string {
+func strategyHash(payload *value, ids IDs) (sum, uses string) {
 	if payload == nil || payload.kind == 'n' || payload.kind == '"' && payload.text == "" {
-		return ""
+		return "", ""
 	}
 	meant := *payload
 	if meant.kind == '"' {
 		inner, err := parseObject([]byte(meant.text))
 		if err != nil {
-			return hash([]byte("raw:" + meant.text))
+			return hash([]byte("raw:" + meant.text)), ""
 		}
 		meant = inner
 	}
 	if meant.kind == '{' && len(meant.kids) == 0 {
-		return "" // an empty strategy is as good as a hidden one
+		return "", "" // an empty strategy is as good as a hidden one
 	}
-	return hash(spell(&meant, &meant, nil, ids))
+	uses = strings.Join(tickersIn(&meant, nil), ",")
+	return hash(spell(&meant, &meant, nil, ids)), uses
 }
 
 // metricsHash covers the saved metrics that the bot shows, but for the times of saving.

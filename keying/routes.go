@@ -147,6 +147,17 @@ var routes = []*Route{
 	},
 }
 
+// Bot is the bot that the path's parameter names; "" on routes where it is none.
+func (r *Route) Bot(param string) string {
+	if r.param == botParam {
+		return param
+	}
+	return ""
+}
+
+// SavesMetrics reports whether the server saves a bot's metrics as it answers (trap 7).
+func (r *Route) SavesMetrics() bool { return r.param == botParam && r.Kind == Backtest }
+
 // Routes is the table.
 func Routes() []*Route { return append([]*Route(nil), routes...) }
 

@@ -12,6 +12,7 @@ import (
 	"github.com/klauspost/compress/gzip"
 	"go.uber.org/zap"
 
+	"warmfront/proxy/board"
 	"warmfront/proxy/store"
 	"warmfront/proxy/upstream"
 )
@@ -230,7 +231,15 @@ func (p *Proxy) passAs(w http.ResponseWriter, a *ask, how outcome, reason string
 	}
 	a.in.Header.Del(p.cfg.BypassHeader) // it may hold a token, and is for us
 	began := time.Now()
-	p.pass(w, a.in, mark)
+	if a.bot != "" && a.route.SavesMetrics() {
+		certain := false
+		write := p.board.Begin(a.in.Context(), board.Subject{Class: board.Metrics, Name: a.bot})
+		defer func() { write.End(certain) }()
+		p.fills.hasForeign(a.bot) // its body may not have been read
+		certain = p.pass(w, a.in, mark)
+	} else {
+		p.pass(w, a.in, mark)
+	}
 	a.waited = time.Since(began)
 	p.done(a, how, upstreamTier, 0, reason)
 }

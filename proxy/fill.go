@@ -17,6 +17,9 @@ import (
 
 	"go.uber.org/zap"
 
+	"warmfront/keying"
+	"warmfront/keying/rule"
+	"warmfront/proxy/board"
 	"warmfront/proxy/store"
 	"warmfront/proxy/upstream"
 )
@@ -56,11 +59,10 @@ type rawAnswer struct {
 // fill asks the server, and keeps the answer if every rule for keeping it holds.
 func (p *Proxy) fill(ctx context.Context, a *ask) *result {
 	started := time.Now()
-	res, err := p.call(ctx, a)
+	raw, err := p.ask(ctx, a)
 	if err != nil {
 		return &result{err: err, took: time.Since(started)}
 	}
-	raw := p.receive(res)
 	out := &result{answer: raw, tier: upstreamTier, took: time.Since(started)}
 	p.metrics.upstream(a.route, out.took)
 	e, reason := p.judge(a, raw)
@@ -76,6 +78,20 @@ func (p *Proxy) fill(ctx context.Context, a *ask) *result {
 	p.keep(e)
 	out.entry = e
 	return out
+}
+
+// ask makes the call. A run of a saved bot leaves metrics behind (contract, trap 7): it is a write of
+// them, which may yet come when the answer does not.
+func (p *Proxy) ask(ctx context.Context, a *ask) (raw *rawAnswer, err error) {
+	if a.request.Forced() != nil {
+		write := p.board.Begin(ctx, board.Subject{Class: board.Metrics, Name: a.request.Bot})
+		defer func() { write.End(err == nil && raw.broken == nil) }()
+	}
+	res, err := p.call(ctx, a)
+	if err != nil {
+		return nil, err
+	}
+	return p.receive(res), nil
 }
 
 // call sends the request on its way and gives the answer once its header is here. The answer's body
@@ -135,17 +151,22 @@ func (p *Proxy) outgoing(ctx context.Context, a *ask) *http.Request {
 	return out.WithContext(ctx)
 }
 
-// mustForce reports whether the server must compute afresh because the row that it caches for the
-// bot may belong to another benchmark: its key forgets benchmarkTicker (contract, trap 6).
+// mustForce reports whether the server must compute afresh, because the row that it caches for the bot
+// may belong to another benchmark (its key forgets benchmarkTicker: contract, trap 6), or may mix old and
+// new prices: it was made before this generation of the data began (trap 5).
 func (p *Proxy) mustForce(a *ask) bool {
 	if a.request.Forced() == nil {
 		return false
 	}
+	bot, variant := a.request.Bot, a.request.Variant
 	if a.request.Benchmark != "SPY" {
-		p.foreign.add(a.request.Bot)
+		p.fills.hasForeign(bot)
+		return !rule.Off(rule.ForeignForced)
+	}
+	if p.fills.isDoubtful(bot, variant) && !rule.Off(rule.ForeignForced) {
 		return true
 	}
-	return p.foreign.has(a.request.Bot)
+	return a.data.Begun && p.fills.isFirst(a.data.Generation(), bot, variant) && !rule.Off(rule.FirstForced)
 }
 
 // receive takes the body in up to MAX_ENTRY; of a longer one, the rest is left to be streamed.
@@ -190,7 +211,7 @@ func (p *Proxy) judge(a *ask, raw *rawAnswer) (*store.Entry, string) {
 			return nil, "bad-coding"
 		}
 	}
-	lastDate, err := a.request.Judge(plain)
+	verdict, err := a.request.Judge(plain)
 	if err != nil {
 		p.log.Debug("not stored", zap.String("route", a.route.Name), zap.Error(err))
 		return nil, "no-success"
@@ -201,7 +222,9 @@ func (p *Proxy) judge(a *ask, raw *rawAnswer) (*store.Entry, string) {
 		Length: len(plain), Digest: hex.EncodeToString(sum[:16]), StoredAt: time.Now(),
 		Fresh: p.cfg.CacheTTL, Stale: p.cfg.StaleTTL,
 	}
-	p.shorten(a, e, lastDate)
+	if reason := p.shorten(a, e, verdict); reason != "" {
+		return nil, reason
+	}
 	if !e.Gzip && len(e.Body) >= compressFrom {
 		if z, err := compress(e.Body); err == nil && len(z) < len(e.Body) {
 			e.Body, e.Gzip = z, true
@@ -246,21 +269,55 @@ func isPrivate(h http.Header) bool {
 	return false
 }
 
-// shorten makes an entry provisional that may not be the last word. It is then neither served after
-// its short time, nor stale.
-func (p *Proxy) shorten(a *ask, e *store.Entry, lastDate string) {
+// shorten makes an entry provisional that may not be the last word: it is then neither served after its
+// short time, nor stale. The reason is why it may not be kept at all.
+func (p *Proxy) shorten(a *ask, e *store.Entry, v keying.Verdict) (reason string) {
+	behind := v.LastDate != "" && v.LastDate < a.data.Date && !rule.Off(rule.BehindShort)
+	if a.request.Forced() != nil {
+		p.fills.ran(a.data.Generation(), a.request.Bot, a.request.Variant, v.Cached, !behind)
+	}
+	made, fresh := p.provenance(a, v)
 	switch {
-	case p.isSettling(a.data):
+	case !made:
+		return "rows-older"
+	case a.data.Provisional:
 		e.Provisional, e.Fresh, e.Stale = "settling", min(e.Fresh, p.cfg.ProvisionalTTL), 0
-	case lastDate != "" && lastDate < a.data.Date:
+	case behind:
 		e.Provisional, e.Fresh, e.Stale = "behind-data", min(e.Fresh, behindTTL), 0
 		p.metrics.behind.Inc()
+	case v.Cached:
+		e.Provisional, e.Fresh, e.Stale = "server-cached", min(e.Fresh, behindTTL), 0
+	case !fresh:
+		e.Provisional, e.Fresh, e.Stale = "bars-unproven", min(e.Fresh, behindTTL), 0
 	}
+	return ""
 }
 
-// isSettling reports whether a change of the data is so recent that the sync behind it may go on.
-func (p *Proxy) isSettling(state *upstream.DataState) bool {
-	return !state.MovedAt.IsZero() && time.Since(state.MovedAt) < p.cfg.SyncSettle
+// skewMargin covers the distance between our clock and the server's.
+const skewMargin = 2 * time.Second
+
+// batchMemory is for how long the server remembers batch candles (contract, trap 5).
+const batchMemory = 31 * time.Minute
+
+// provenance tells what the server can have made the answer from, after a change of the data: rows that
+// were all made since, and bars as new as the data. Where it can't be told, they are taken not to be. An
+// answer that shows dates speaks for its own bars.
+func (p *Proxy) provenance(a *ask, v keying.Verdict) (made, fresh bool) {
+	if !a.data.Begun || a.data.Cleared || rule.Off(rule.RowsProven) {
+		return true, true
+	}
+	made, fresh = p.fills.rowsOf(a.data.Generation(), a.request.Bots)
+	switch {
+	case a.request.NeedsRows():
+		return made, fresh
+	case v.Cached && v.CachedAt < a.data.BegunAt.Add(skewMargin).UnixMilli():
+		return false, false
+	case v.LastDate != "" && a.route.Name != "candles-batch":
+		return true, true
+	case v.LastDate != "":
+		return true, time.Since(a.data.BegunAt) > batchMemory
+	}
+	return true, fresh && len(a.request.Bots) > 0
 }
 
 // changed looks whether what the key says still holds now that the answer is here; otherwise the
@@ -270,17 +327,21 @@ func (p *Proxy) changed(ctx context.Context, a *ask) (reason string) {
 		return "unsure"
 	}
 	if len(a.request.Bots) > 0 {
-		after, err := p.revisions.Fetch(ctx, a.request.Bots)
+		after, err := p.revisions.Fetch(ctx, a.bots)
 		if err != nil {
 			return "revision-unknown"
 		}
 		// The key holds just the parts of a revision that count: a run-backtest saves metrics itself.
-		key, err := a.request.Key(after, p.dataFor(a.data))
-		if err != nil || key != a.key || !slices.Equal(p.revisions.Epochs(a.request.Bots), a.epochs) {
-			return "revision-changed"
+		key, err := a.request.Key(masked(after), p.dataFor(a))
+		epochs, still := p.revisions.Epochs(a.bots)
+		if err != nil || key != a.key || !a.still || !still || !slices.Equal(epochs, a.epochs) {
+			if !rule.Off(rule.RevisionAfter) {
+				return "revision-changed"
+			}
 		}
 	}
-	if now, sure := p.data.Current(); !sure || now.Generation != a.data.Generation {
+	now, sure := p.data.Current()
+	if (!sure || now.GenerationFor(a.request.Bots) != a.data.GenerationFor(a.request.Bots)) && !rule.Off(rule.DataAfter) {
 		return "data-changed"
 	}
 	return ""

@@ -3,7 +3,9 @@ package proxy
 import (
 	"bytes"
 	"context"
+	"crypto/rand"
 	"errors"
+	"fmt"
 	"io"
 	"mime"
 	"net/http"
@@ -12,6 +14,8 @@ import (
 
 	"warmfront/config"
 	"warmfront/keying"
+	"warmfront/keying/rule"
+	"warmfront/proxy/board"
 	"warmfront/proxy/store"
 	"warmfront/proxy/upstream"
 )
@@ -22,6 +26,7 @@ type ask struct {
 	route   *keying.Route
 	request *keying.Request
 	in      *http.Request
+	bot     string // in the path; "" for none
 	body    []byte
 	origin  string
 	started time.Time
@@ -30,7 +35,10 @@ type ask struct {
 	mode   bypassMode
 	key    string
 	data   *upstream.DataState
+	bots   upstream.Bots
 	epochs upstream.Epochs
+	// still is false while a write to one of the bots is under way: then nothing is kept.
+	still bool
 	// sure is false when what the key was made of may be out of date: then the server is asked, and
 	// the key serves only to find what may be served stale.
 	sure bool
@@ -38,7 +46,7 @@ type ask struct {
 
 // intercept is the way of an intercepted request: classify, key, look up, load, store, answer.
 func (p *Proxy) intercept(w http.ResponseWriter, r *http.Request, route *keying.Route, param string) {
-	a := &ask{route: route, in: r, origin: r.Header.Get("Origin"), started: time.Now()}
+	a := &ask{route: route, in: r, bot: route.Bot(param), origin: r.Header.Get("Origin"), started: time.Now()}
 	var err error
 	if a.mode, err = p.bypass(r.Header); err != nil {
 		writeError(w, http.StatusBadRequest, err.Error())
@@ -65,7 +73,7 @@ func (p *Proxy) intercept(w http.ResponseWriter, r *http.Request, route *keying.
 		return
 	}
 	if a.sure {
-		if e, ok := p.memory.Get(a.key); ok && e.IsFresh(time.Now()) {
+		if e, ok := p.memory.Get(a.key); ok && p.isUsable(e) {
 			p.answerEntry(w, a, e, hit, memoryTier, cacheStatus{})
 			return
 		}
@@ -74,7 +82,7 @@ func (p *Proxy) intercept(w http.ResponseWriter, r *http.Request, route *keying.
 			return
 		}
 	}
-	res, joined, leave, err := p.flight.do(r.Context(), a.flightKey(), func(ctx context.Context) *result {
+	res, joined, leave, err := p.flight.do(r.Context(), p.flightKey(a), func(ctx context.Context) *result {
 		return p.load(ctx, a)
 	})
 	defer leave()
@@ -84,18 +92,28 @@ func (p *Proxy) intercept(w http.ResponseWriter, r *http.Request, route *keying.
 	p.answer(w, a, res, joined)
 }
 
-// flightKey separates those whose key is certain from those who only ask the server.
-func (a *ask) flightKey() string {
-	if a.sure {
+// isUsable reports whether a stored answer may be served as a hit. One that is provisional may have
+// been overtaken by what another replica knows: without the board that can't be told.
+func (p *Proxy) isUsable(e *store.Entry) bool {
+	return e.IsFresh(time.Now()) && (e.Provisional == "" || p.board.Sure())
+}
+
+// flightKey separates those whose key is certain from those who only ask the server. While a write is
+// under way a call may have begun before it and end after: that one is nobody else's.
+func (p *Proxy) flightKey(a *ask) string {
+	switch {
+	case a.sure && a.still:
 		return a.key
+	case !a.still || p.board.Writing(board.Data, ""):
+		return "alone " + rand.Text()
 	}
-	return "unsure " + a.key
+	return fmt.Sprint("unsure ", a.key, a.epochs, p.board.Epoch(board.Data, ""))
 }
 
 // load is what one flight does for all who wait: Redis first, then the server.
 func (p *Proxy) load(ctx context.Context, a *ask) *result {
 	if a.sure {
-		if e := p.fromRedis(ctx, a.key); e != nil && e.IsFresh(time.Now()) {
+		if e := p.fromRedis(ctx, a.key); e != nil && p.isUsable(e) {
 			p.memory.Set(e)
 			return &result{entry: e, tier: redisTier}
 		}
@@ -164,17 +182,34 @@ func (p *Proxy) locate(ctx context.Context, a *ask) (reason string) {
 		return "no-data-date"
 	}
 	a.data = state
-	a.epochs = p.revisions.Epochs(a.request.Bots)
-	revisions, sureOfBots, err := p.revisions.Of(ctx, a.request.Bots)
+	a.bots = upstream.Bots{IDs: a.request.Bots, Metrics: a.request.NeedsMetrics()}
+	a.epochs, a.still = p.revisions.Epochs(a.bots)
+	revisions, sureOfBots, err := p.revisions.Of(ctx, a.bots)
 	if err != nil {
 		return "no-revision"
 	}
+	p.data.Uses(a.request.Uses(revisions))
 	a.sure = sureOfData && sureOfBots
-	a.key, err = a.request.Key(revisions, p.dataFor(state))
+	a.key, err = a.request.Key(masked(revisions), p.dataFor(a))
 	if err != nil {
 		return "not-keyed"
 	}
 	return ""
+}
+
+// masked takes out of revisions what a test has put out of force.
+func masked(revisions []keying.Revision) []keying.Revision {
+	if !rule.Off(rule.RevisionKeyed) && !rule.Off(rule.MetricsKeyed) {
+		return revisions
+	}
+	masked := make([]keying.Revision, len(revisions))
+	for i, r := range revisions {
+		if r.Metrics = "-"; rule.Off(rule.RevisionKeyed) {
+			r.Strategy, r.Settings = "-", "-"
+		}
+		masked[i] = r
+	}
+	return masked
 }
 
 // isPublic reports whether a stored answer may serve everyone. Where answers belong to somebody,
@@ -189,11 +224,15 @@ func (p *Proxy) isPublic() bool {
 	return p.access.Public()
 }
 
-func (p *Proxy) dataFor(state *upstream.DataState) keying.Data {
-	return keying.Data{
-		Date: state.Date, Generation: state.Generation, Epoch: p.cfg.Epoch,
+func (p *Proxy) dataFor(a *ask) keying.Data {
+	d := keying.Data{
+		Date: a.data.Date, Generation: a.data.GenerationFor(a.request.Bots), Epoch: p.cfg.Epoch,
 		Today: time.Now().UTC().Format(time.DateOnly),
 	}
+	if rule.Off(rule.GenerationKeyed) {
+		d.Date, d.Generation = "2000-01-01", ""
+	}
+	return d
 }
 
 // fromRedis gives the entry of key, nil when there is none or Redis does not say. Requests go on.

@@ -4,6 +4,8 @@ import (
 	"encoding/json"
 	"net/http"
 	"strings"
+
+	"warmfront/config"
 )
 
 // ownPrefix is the part of the address space that is Warmfront's and never forwarded.
@@ -56,13 +58,14 @@ type warm struct {
 // stored answers can be served meanwhile.
 func (p *Proxy) serveReady(w http.ResponseWriter) {
 	body := readiness{Upstream: "unknown", Redis: "off"}
+	known := p.access.Known() || p.cfg.Access != config.AccessAuto
 	if state, sure := p.data.Current(); state != nil {
-		body.Ready, body.DataDate, body.Upstream = true, &state.Date, "down"
+		body.Ready, body.DataDate, body.Upstream = known, &state.Date, "down"
 		if sure {
 			body.Upstream = "up"
 		}
-		body.Provisional = p.isSettling(state)
-	} else if p.access.Known() {
+		body.Provisional = state.Provisional
+	} else if p.access.Known() && p.data.Tried() {
 		body.Ready, body.Upstream = true, "up"
 	}
 	if p.redis != nil {

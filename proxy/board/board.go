@@ -21,7 +21,7 @@ import (
 	"github.com/redis/go-redis/v9"
 	"go.uber.org/zap"
 
-	"warmfront/proxy/rule"
+	"warmfront/keying/rule"
 )
 
 // A Class is what kind of thing a notice is about.
@@ -70,7 +70,9 @@ type Board struct {
 	hear   func(Subject)
 	log    *zap.Logger
 	start  time.Time
+	ttl    time.Duration
 
+	old       atomic.Bool   // Redis knows no flags of scripts
 	leaseEnds atomic.Int64  // nanoseconds since start
 	wake      chan struct{} // holds one: somebody wants a look now
 	behind    sync.WaitGroup
@@ -91,11 +93,12 @@ type Board struct {
 	version int64 // of record; 0: none
 }
 
-// New makes a board on client, nil for a replica that is alone. hear is called, from one goroutine,
+// New makes a board on client, nil for a replica that is alone. What is on it stays for ttl after the
+// last replica has left: as long as entries do. hear is called, from one goroutine,
 // for each notice of another replica of the classes Key, Route and Grant; it must not block.
-func New(client redis.UniversalClient, prefix string, hear func(Subject), log *zap.Logger) *Board {
+func New(client redis.UniversalClient, prefix string, ttl time.Duration, hear func(Subject), log *zap.Logger) *Board {
 	return &Board{
-		client: client, keys: keysOf(prefix), id: rand.Text(), hear: hear, log: log, start: time.Now(), wake: make(chan struct{}, 1),
+		client: client, keys: keysOf(prefix), id: rand.Text(), hear: hear, log: log, start: time.Now(), ttl: max(ttl, time.Minute), wake: make(chan struct{}, 1),
 		marks: map[Subject]uint64{}, all: map[Class]uint64{}, mine: map[Subject]int{}, doubts: map[Subject]time.Time{},
 		others: map[Subject]bool{}, tokens: map[string]bool{}, own: map[int64]bool{},
 	}
@@ -105,6 +108,12 @@ func New(client redis.UniversalClient, prefix string, hear func(Subject), log *z
 func (b *Board) Sure() bool {
 	return b.client == nil || int64(time.Since(b.start)) < b.leaseEnds.Load()
 }
+
+// Shared reports whether there may be other replicas.
+func (b *Board) Shared() bool { return b.client != nil }
+
+// ID names this replica.
+func (b *Board) ID() string { return b.id }
 
 // Epoch tells which notice of the class about name was the last: what was learned under another epoch
 // may be out of date.

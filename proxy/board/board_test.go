@@ -44,7 +44,7 @@ func replica(t *testing.T, r *harness.Redis) *Board { return listening(t, r, fun
 func listening(t *testing.T, r *harness.Redis, hear func(Subject)) *Board {
 	t.Helper()
 	client := redis.NewClient(&redis.Options{Addr: r.Address, MaxRetries: -1, ContextTimeoutEnabled: true, DialTimeout: time.Second, DialerRetries: 1})
-	b := New(client, t.Name()+":", hear, zap.NewNop())
+	b := New(client, t.Name()+":", time.Hour, hear, zap.NewNop())
 	ctx, cancel := context.WithCancel(context.Background())
 	var running sync.WaitGroup
 	running.Go(func() { b.Run(ctx) })
@@ -138,7 +138,7 @@ func TestAReplicaThatIsGoneHoldsNobodyUp(t *testing.T) {
 func TestRecordIsReplacedOnlyByWhoKnowsIt(t *testing.T) {
 	for name, boards := range map[string]func(*testing.T) (one, two *Board){
 		"alone": func(*testing.T) (*Board, *Board) {
-			b := New(nil, "", nil, zap.NewNop())
+			b := New(nil, "", time.Hour, nil, zap.NewNop())
 			return b, b
 		},
 		"shared": func(t *testing.T) (*Board, *Board) { return replica(t, server), replica(t, server) },

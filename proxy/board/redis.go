@@ -30,6 +30,25 @@ func keysOf(prefix string) keys {
 
 func (k keys) list() []string { return []string{k.seq, k.notices, k.writes, k.replicas, k.meta} }
 
+// A script is run under a flag that lets it write to a Redis that is full: what it writes is small, and a
+// replica that can't be told of a write could serve nothing. Redis before version 7 knows no flags.
+type script struct{ flagged, plain *redis.Script }
+
+func newScript(text string) script {
+	return script{redis.NewScript("#!lua flags=allow-oom\n" + text), redis.NewScript(text)}
+}
+
+func (b *Board) run(ctx context.Context, s script, args ...any) *redis.Cmd {
+	if !b.old.Load() {
+		res := s.flagged.Run(ctx, b.client, b.keys.list(), args...)
+		if err := res.Err(); err == nil || !strings.Contains(err.Error(), "ompil") {
+			return res
+		}
+		b.old.Store(true)
+	}
+	return s.plain.Run(ctx, b.client, b.keys.list(), args...)
+}
+
 // The scripts run on Redis's own clock, in milliseconds.
 const clock = `local t = redis.call('TIME')
 local now = t[1] * 1000 + math.floor(t[2] / 1000)
@@ -43,14 +62,14 @@ end
 
 var (
 	// look: ARGV is the replica, life as known, last notice read, version of the record as known, a name
-	// for this life, the TTL of writes, and the tokens of the replica's writes.
-	lookScript = redis.NewScript(clock + `
+	// for this life, the TTL of writes, that of the keys, and the tokens of the replica's writes.
+	lookScript = newScript(clock + `
 local life = redis.call('HGET', KEYS[5], 'life')
 if not life then
 	life = ARGV[5]
 	redis.call('HSET', KEYS[5], 'life', life)
 end
-for i = 7, #ARGV do
+for i = 8, #ARGV do
 	if redis.call('ZSCORE', KEYS[3], ARGV[i]) then redis.call('ZADD', KEYS[3], now + ARGV[6], ARGV[i]) end
 end
 for _, w in ipairs(redis.call('ZRANGEBYSCORE', KEYS[3], '-inf', now)) do
@@ -58,6 +77,7 @@ for _, w in ipairs(redis.call('ZRANGEBYSCORE', KEYS[3], '-inf', now)) do
 	notice(string.sub(w, string.find(w, '|', 1, true) + 1))
 end
 redis.call('HSET', KEYS[4], ARGV[1], now .. ' ' .. ARGV[3])
+for _, key in ipairs(KEYS) do redis.call('PEXPIRE', key, ARGV[7]) end
 local seen = tonumber(ARGV[3])
 local notices = {}
 if life ~= ARGV[2] or seen < tonumber(redis.call('HGET', KEYS[5], 'floor') or '0') then
@@ -71,7 +91,7 @@ if version ~= ARGV[4] or string.sub(life, -1) == '!' then record = redis.call('H
 return {life, tonumber(redis.call('GET', KEYS[1]) or '0'), tonumber(version), record, notices, redis.call('ZRANGE', KEYS[3], 0, -1)}`)
 
 	// putUp: ARGV is the subject, a token or "", the TTL of writes, the bound of notices.
-	putUpScript = redis.NewScript(clock + `
+	putUpScript = newScript(clock + `
 local n = notice(ARGV[1])
 if ARGV[2] ~= '' then redis.call('ZADD', KEYS[3], now + ARGV[3], ARGV[2]) end
 local excess = redis.call('ZCARD', KEYS[2]) - ARGV[4]
@@ -83,7 +103,7 @@ redis.call('PUBLISH', ARGV[5], '')
 return n`)
 
 	// takeDown: ARGV is the subject, its token, and for how many ms it still counts as under way.
-	takeDownScript = redis.NewScript(clock + `
+	takeDownScript = newScript(clock + `
 if ARGV[3] == '0' then redis.call('ZREM', KEYS[3], ARGV[2]) else redis.call('ZADD', KEYS[3], now + ARGV[3], ARGV[2]) end
 local n = notice(ARGV[1])
 redis.call('PUBLISH', ARGV[4], '')
@@ -91,7 +111,7 @@ return n`)
 
 	// awaited: ARGV is the replica that asks, the notice, the lease. How many replicas that believe what
 	// they read have not read so far.
-	awaitedScript = redis.NewScript(clock + `
+	awaitedScript = newScript(clock + `
 local waiting = 0
 local all = redis.call('HGETALL', KEYS[4])
 for i = 1, #all, 2 do
@@ -103,7 +123,7 @@ end
 return waiting`)
 
 	// propose: ARGV is the version as known, the record.
-	proposeScript = redis.NewScript(`
+	proposeScript = newScript(`
 if (redis.call('HGET', KEYS[5], 'version') or '0') ~= ARGV[1] then return 0 end
 redis.call('HSET', KEYS[5], 'version', ARGV[1] + 1, 'record', ARGV[2])
 redis.call('INCR', KEYS[1])
@@ -114,7 +134,7 @@ return 1`)
 func (b *Board) putUp(ctx context.Context, s Subject, token string) (n int64, err error) {
 	ctx, cancel := context.WithTimeout(ctx, callTimeout)
 	defer cancel()
-	return b.ours(putUpScript.Run(ctx, b.client, b.keys.list(), s.text(), token, writeTTL.Milliseconds(), maxMarks, b.keys.wake))
+	return b.ours(b.run(ctx, putUpScript, s.text(), token, writeTTL.Milliseconds(), maxMarks, b.keys.wake))
 }
 
 // ours remembers the number of a notice of this replica's own: reading it is no news, unless it has
@@ -137,12 +157,12 @@ func (b *Board) takeDown(ctx context.Context, w *Write, certain bool) error {
 	if !certain {
 		still = inDoubt.Milliseconds()
 	}
-	_, err := b.ours(takeDownScript.Run(ctx, b.client, b.keys.list(), w.s.text(), w.token, still, b.keys.wake))
+	_, err := b.ours(b.run(ctx, takeDownScript, w.s.text(), w.token, still, b.keys.wake))
 	return err
 }
 
 func (b *Board) propose(ctx context.Context, record []byte, version int64) (bool, error) {
-	n, err := proposeScript.Run(ctx, b.client, b.keys.list(), version, record, b.keys.wake).Int64()
+	n, err := b.run(ctx, proposeScript, version, record, b.keys.wake).Int64()
 	if err != nil {
 		return false, fmt.Errorf("proposing a record to the board: %w", err)
 	}
@@ -154,7 +174,7 @@ func (b *Board) await(ctx context.Context, n int64) {
 	ctx, cancel := context.WithTimeout(ctx, lease+callTimeout)
 	defer cancel()
 	for wait := 500 * time.Microsecond; ; wait = min(2*wait, 10*time.Millisecond) {
-		waiting, err := awaitedScript.Run(ctx, b.client, b.keys.list(), b.id, n, lease.Milliseconds()+20).Int64()
+		waiting, err := b.run(ctx, awaitedScript, b.id, n, lease.Milliseconds()+20).Int64()
 		if err == nil && waiting == 0 {
 			return
 		}
@@ -219,7 +239,7 @@ func (b *Board) look(ctx context.Context) (heard bool, err error) {
 	defer cancel()
 	b.mu.Lock()
 	life, seen, version := b.life, b.seen, b.version
-	args := []any{b.id, life, seen, version, rand.Text(), writeTTL.Milliseconds()}
+	args := []any{b.id, life, seen, version, rand.Text(), writeTTL.Milliseconds(), b.ttl.Milliseconds()}
 	for token := range b.tokens {
 		args = append(args, token)
 	}
@@ -235,7 +255,7 @@ func (b *Board) look(ctx context.Context) (heard bool, err error) {
 		}
 	}
 	asked := time.Since(b.start)
-	res, err := lookScript.Run(ctx, b.client, b.keys.list(), args...).Slice()
+	res, err := b.run(ctx, lookScript, args...).Slice()
 	if err != nil {
 		return false, fmt.Errorf("reading the board: %w", err)
 	}

@@ -59,6 +59,9 @@ func NewRedis(rawURL, prefix string, onState func(state string)) (*Redis, error)
 	return r, nil
 }
 
+// Client is the connection itself, for what else replicas share.
+func (r *Redis) Client() redis.UniversalClient { return r.client }
+
 // answered reports whether Redis said something, if only that it is full or read-only: such a Redis
 // may still serve reads.
 func answered(err error) bool {

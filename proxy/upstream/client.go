@@ -4,6 +4,7 @@
 package upstream
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -43,9 +44,14 @@ func NewClient(base *url.URL, transport http.RoundTripper, timeout time.Duration
 // get asks for path (escaped, with its query) and gives the whole answer of whatever status. The
 // error wraps ErrDown when there was none because the server can't be reached.
 func (c *Client) get(ctx context.Context, path string, header http.Header) (*http.Response, []byte, error) {
+	return c.send(ctx, http.MethodGet, path, header, nil)
+}
+
+// send is get for any method, with a JSON body if there is one.
+func (c *Client) send(ctx context.Context, method, path string, header http.Header, body []byte) (*http.Response, []byte, error) {
 	ctx, cancel := context.WithTimeout(ctx, c.timeout)
 	defer cancel()
-	req, err := http.NewRequestWithContext(ctx, http.MethodGet, c.base.Scheme+"://"+c.base.Host+path, nil)
+	req, err := http.NewRequestWithContext(ctx, method, c.base.Scheme+"://"+c.base.Host+path, bytes.NewReader(body))
 	if err != nil {
 		return nil, nil, fmt.Errorf("asking the upstream for %s: %w", path, err)
 	}
@@ -53,6 +59,9 @@ func (c *Client) get(ctx context.Context, path string, header http.Header) (*htt
 		req.Header[name] = values
 	}
 	req.Header.Set("User-Agent", "warmfront")
+	if len(body) > 0 {
+		req.Header.Set("Content-Type", "application/json")
+	}
 	res, err := c.http.Do(req)
 	if err != nil {
 		if ctx.Err() == nil {
