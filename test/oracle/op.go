@@ -34,7 +34,7 @@ type Mix map[string]float64
 func everything() Mix {
 	return Mix{
 		"run": 36, "adhoc": 5, "bot-sanity": 8, "sanity": 1.5, "optimize": 8, "recommend": 5, "indicators": 4, "benchmarks": 4, "candles": 6, "batch": 5,
-		"edit": 8, "tag": 3, "delete": 0.8, "restore": 4, "create": 1, "metrics": 1.5,
+		"edit": 8, "tag": 3, "delete": 0.8, "restore": 3, "create": 1, "metrics": 1.5,
 		"invalidate-bot": 0.5, "invalidate": 0.2, "refresh": 0.2,
 		"sync": 0.3, "run-now": 0.1, "download": 0.1, "memory-lost": 0.05,
 		"restart": 0.15, "flush": 0.2, "outage": 0.12,
@@ -48,6 +48,22 @@ func (m Mix) with(more Mix) Mix {
 	return all
 }
 
+// calm is the mix of times in which little happens but reading: only then are answers kept for long.
+func (m Mix) calm() Mix {
+	calm := maps.Clone(m)
+	for kind := range calm {
+		if kind != "restore" && !slices.Contains(reads, kind) {
+			calm[kind] /= 8
+		}
+	}
+	return calm
+}
+
+// reads are the kinds of operations whose answers are checked.
+var reads = []string{
+	"run", "adhoc", "bot-sanity", "sanity", "optimize", "recommend", "indicators", "benchmarks", "candles", "batch",
+}
+
 // A maker makes operations from a seed.
 type maker struct {
 	*rand.Rand
@@ -58,36 +74,45 @@ type maker struct {
 // operations are n random ones, the same for the same seed and plan.
 func (p Plan) operations(seed uint64, n int) []Op {
 	m := &maker{Rand: rand.New(rand.NewPCG(seed, 1)), Plan: p}
-	kinds := slices.Sorted(maps.Keys(m.Mix))
-	total := 0.0
-	for _, kind := range kinds {
-		total += m.Mix[kind]
-	}
+	calm, storm := m.Mix.calm(), m.Mix
 	outage := -1 // where Redis comes back
 	for len(m.ops) < n {
 		if outage >= 0 && len(m.ops) >= outage {
 			m.add(Op{Kind: "redis-start"})
 			outage = -1
 		}
-		at := m.Float64() * total
-		for _, kind := range kinds {
-			if at -= m.Mix[kind]; at >= 0 {
-				continue
-			}
-			switch {
-			case kind != "outage":
-				m.add(m.op(kind))
-			case outage < 0:
-				m.add(Op{Kind: "redis-stop"})
-				outage = len(m.ops) + 10 + m.IntN(40)
-			}
-			break
+		mix := storm
+		if p.Calms && len(m.ops)/150%3 != 0 {
+			mix = calm
+		}
+		switch kind := m.kind(mix); {
+		case kind != "outage":
+			m.add(m.op(kind))
+		case outage < 0:
+			m.add(Op{Kind: "redis-stop"})
+			outage = len(m.ops) + 10 + m.IntN(40)
 		}
 	}
 	if outage >= 0 {
 		m.add(Op{Kind: "redis-start"})
 	}
 	return m.ops
+}
+
+// kind gives one of the mix.
+func (m *maker) kind(mix Mix) string {
+	kinds := slices.Sorted(maps.Keys(mix))
+	total := 0.0
+	for _, kind := range kinds {
+		total += mix[kind]
+	}
+	at := m.Float64() * total
+	for _, kind := range kinds {
+		if at -= mix[kind]; at < 0 {
+			return kind
+		}
+	}
+	return kinds[0]
 }
 
 func (m *maker) add(op Op) {

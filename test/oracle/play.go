@@ -20,6 +20,7 @@ type Plan struct {
 	Direct   float64       // share of writes that go around Warmfront
 	Delay    float64       // share of requests that the server is slow with
 	SyncTook time.Duration // about how long syncs take
+	Calms    bool          // between times in which much happens
 	Workers  int
 	Replicas int  // how many Warmfronts are asked; 0 is the server itself
 	Survey   bool // goes on after a wrong answer, to find others

@@ -142,7 +142,7 @@ test('the past can be computed again', async () => {
   const asks = [
     ['POST', run, { forceRefresh: true }], ['POST', '/api/backtest', { payload: tree('XOM') }], ['POST', '/api/bots/b2/sanity-report', { years: 1 }],
     ['POST', '/api/correlation/optimize', { botIds: ['b1', 'b2'], metric: 'sharpe' }], ['GET', '/api/candles/XOM?limit=60'],
-    ['POST', '/api/indicator-series', { conditions: [{ id: 'c', ticker: 'XOM', metric: 'Rate of Change', window: 3 }] }],
+    ['POST', '/api/indicator-series', { mode: 'CC', conditions: [{ id: 'c', ticker: 'XOM', metric: 'Rate of Change', window: 3 }] }],
   ]
   const admin = (await call('POST', '/api/auth/login', { email: 'admin@example.com', password: 'admin-password' })).json
   await call('POST', '/api/admin/cache/invalidate', {}, { Authorization: `Bearer ${admin.accessToken}` })
