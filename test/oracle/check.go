@@ -159,8 +159,9 @@ func (c *checker) question(op Op, a *harness.Answer) (q question, ok bool) {
 	switch {
 	case strings.Contains(status, "provisional-settling"):
 		q.Grace = s.Provisional.Milliseconds()
-	case strings.Contains(status, "provisional"):
+	case strings.Contains(status, "provisional-behind"):
 		q.Grace = behindTTL.Milliseconds()
+	case strings.Contains(status, "provisional"): // for another reason, which the interface gives no time
 	case stored && ttl(status) > longTTL:
 		q.Lasting, q.Fresh = true, s.Fresh
 	}

@@ -234,7 +234,7 @@ func (m *maker) read(op *Op, bot string) {
 	case "candles":
 		op.Method, op.Body, op.Path = "GET", nil, fmt.Sprintf("/api/candles/%s?limit=%d", one(m, tickers...), one(m, 60, 100))
 	case "batch":
-		op.Path, op.Body["tickers"] = "/api/candles/batch", strings.Split(one(m, "SPY", "AAPL,QQQ", "XOM,A"), ",")
+		op.Path, op.Body["tickers"] = "/api/candles/batch", strings.Split(one(m, "SPY", "AAPL,QQQ", "XOM,A", "ZZZ"), ",")
 		op.Body["limit"] = one(m, 60, 100)
 	default:
 		panic("no such kind of operation: " + op.Kind)

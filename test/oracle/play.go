@@ -17,10 +17,9 @@ import (
 type Plan struct {
 	Settings
 	Mix      Mix
-	Direct   float64       // share of writes that go around Warmfront
-	Delay    float64       // share of requests that the server is slow with
-	SyncTook time.Duration // about how long syncs take
-	Calms    bool          // between times in which much happens
+	Direct   float64 // share of writes that go around Warmfront
+	Delay    float64 // share of requests that the server is slow with
+	Calms    bool    // between times in which much happens
 	Workers  int
 	Replicas int  // how many Warmfronts are asked; 0 is the server itself
 	Survey   bool // goes on after a wrong answer, to find others
@@ -83,6 +82,9 @@ func play(lab *harness.Lab, p Plan, ops []Op) (*Summary, *Wrong, error) {
 
 // do does one operation. No answer is no error: replicas are being killed.
 func (r *run) do(ctx context.Context, op Op) error {
+	if !op.Check {
+		r.summary.count("done: " + op.Kind)
+	}
 	switch op.Kind {
 	case "restart":
 		if op.Replica < 0 {

@@ -8,8 +8,9 @@ import (
 )
 
 // tickers are those of a small market: the alphabetically first tells the server its data date, SPY is
-// the canary, and A, AAPL and XOM are not among those whose bars the server keeps in memory.
-var tickers = []string{"A", "AAPL", "BIL", "QQQ", "SPY", "TLT", "XOM"}
+// the canary, A, AAPL, XOM and ZZZ are not among those whose bars the server keeps in memory, and no bot
+// uses A and ZZZ: only what others show tells that these have changed.
+var tickers = []string{"A", "AAPL", "BIL", "QQQ", "SPY", "TLT", "XOM", "ZZZ"}
 
 const (
 	bots  = 4

@@ -27,6 +27,7 @@ type Settings struct {
 	Settle      time.Duration // SYNC_SETTLE
 	Provisional time.Duration // PROVISIONAL_TTL
 	Revision    time.Duration // REVISION_INTERVAL; an hour, unless writes go around Warmfront
+	SyncTook    time.Duration // about how long syncs take
 	Admin       bool          // Warmfront has an admin's login
 	Fresh       bool          // what is kept for long must be equal to a fresh computation
 	Without     string        // the protective rule that is taken out
@@ -34,7 +35,7 @@ type Settings struct {
 
 // quick are settings that make everything happen within seconds.
 func quick() Settings {
-	return Settings{Interval: 100 * time.Millisecond, Settle: 600 * time.Millisecond, Provisional: 250 * time.Millisecond, Revision: time.Hour}
+	return Settings{Interval: 100 * time.Millisecond, Settle: 600 * time.Millisecond, Provisional: 250 * time.Millisecond, Revision: time.Hour, SyncTook: 400 * time.Millisecond}
 }
 
 // slack is for the look at the data that was under way, on a slow machine.
@@ -94,7 +95,7 @@ func newWorld(lab *harness.Lab, s Settings) (w *World, err error) {
 	}()
 	w.up, err = lab.StartUpstream(harness.Env{
 		"PARQUET_DIR": "", "HISTORY_DAYS": "150", "TICKERS": strings.Join(tickers, ","), "SEED_BOTS": "0", "REMEMBER": "1",
-		"DATA_DATE_MEMORY_MS": "50",
+		"DATA_DATE_MEMORY_MS": "50", "SYNC_DURATION_MS": strconv.FormatInt(s.SyncTook.Milliseconds(), 10),
 	})
 	if err != nil {
 		return w, err

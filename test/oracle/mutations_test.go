@@ -1,0 +1,165 @@
+package oracle
+
+import (
+	"fmt"
+	"os"
+	"path/filepath"
+	"regexp"
+	"strings"
+	"testing"
+	"time"
+
+	"warmfront/keying/rule"
+	"warmfront/test/harness"
+)
+
+// mutation is how the lack of a rule is looked for: random operations of a plan in which it shows soon.
+type mutation struct {
+	rule rule.Rule
+	plan func(*Plan)
+	ops  int // at most
+}
+
+// mutations has every rule that Warmfront can be built without.
+var mutations = []mutation{
+	{rule.WriteForgets, editing, 1500},
+	{rule.WriteShared, editing, 1500},
+	{rule.WriteUnbelieved, slowEditing, 4000},
+	{rule.RevisionAfter, slowEditing, 4000},
+	{rule.RevisionKeyed, editing, 1500},
+	{rule.MetricsKeyed, correlating, 1500},
+	{rule.CutOffUnsure, outages, 4000},
+	{rule.GenerationKeyed, syncing, 2000},
+	{rule.DataAfter, syncing, 3000},
+	{rule.Provisional, slowSyncing, 4000},
+	{rule.SettledMoves, slowSyncing, 4000},
+	{rule.FirstForced, syncing, 3000},
+	{rule.ForeignForced, foreign, 2000},
+	{rule.OptionsNamed, reporting, 2000},
+	{rule.BehindShort, syncing, 2000},
+	{rule.RowsProven, rowed, 4000},
+	{rule.AdminClears, clearing, 4000},
+}
+
+func editing(p *Plan) {
+	p.Calms, p.Mix = false, Mix{"run": 60, "edit": 12, "tag": 3, "bot-sanity": 10, "delete": 1, "restore": 3, "create": 1}
+}
+
+func slowEditing(p *Plan) {
+	editing(p)
+	p.Delay = 0.5
+}
+
+func correlating(p *Plan) {
+	p.Calms, p.Mix = false, Mix{"run": 30, "optimize": 40, "recommend": 20, "metrics": 6}
+}
+
+func outages(p *Plan) {
+	editing(p)
+	p.Mix = p.Mix.with(Mix{"outage": 2, "restart": 0.2})
+}
+
+func syncing(p *Plan) {
+	p.Calms, p.Mix = false, everything().with(Mix{"sync": 1.5, "candles": 20, "edit": 1, "delete": 0, "outage": 0, "restart": 0, "create": 0, "memory-lost": 0})
+}
+
+// slowSyncing has syncs that go on for long after the last that can be seen of them.
+func slowSyncing(p *Plan) {
+	syncing(p)
+	p.SyncTook, p.Settle = 2*time.Second, 2*time.Second
+	p.Mix = Mix{"run": 20, "optimize": 10, "candles": 40, "batch": 20, "run-now": 0.5, "sync": 0.2, "invalidate": 0.1}
+}
+
+func foreign(p *Plan) { p.Calms, p.Mix = false, Mix{"run": 100, "optimize": 5, "edit": 1} }
+
+func reporting(p *Plan) { p.Calms, p.Mix = false, Mix{"bot-sanity": 80, "edit": 8, "run": 10, "invalidate-bot": 1} }
+
+// rowed has the server keep rows from before a restatement, which moves no date.
+func rowed(p *Plan) {
+	p.Calms, p.Mix = false, Mix{"run": 20, "optimize": 60, "recommend": 20, "sync": 1}
+}
+
+func clearing(p *Plan) {
+	p.Calms, p.Mix = false, Mix{"run": 80, "bot-sanity": 10, "sync": 0.6, "invalidate": 0.6, "refresh": 0.6}
+}
+
+// quickly caught are those that every go test looks for; make mutations looks for all.
+var quickly = []rule.Rule{rule.RevisionKeyed, rule.WriteShared, rule.ForeignForced}
+
+// TestOracleCatchesAMissingRule takes one rule after the other out of Warmfront: an oracle that does not
+// notice is worth nothing. MUTATIONS=all takes each, MUTATIONS=<rule>,<rule> these.
+func TestOracleCatchesAMissingRule(t *testing.T) {
+	mutable, err := harness.NewLab("node", "redis-server")
+	if err == nil {
+		err = mutable.Build("mutations")
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = mutable.Close() })
+	seed := number(t, "ORACLE_SEED", 1)
+	var table []string
+	for _, m := range chosen() {
+		t.Run(string(m.rule), func(t *testing.T) {
+			row, caught := catch(t, mutable, m, seed)
+			table = append(table, row)
+			if !caught {
+				t.Error(row)
+			}
+		})
+	}
+	t.Log("\n" + strings.Join(table, "\n"))
+}
+
+func chosen() (some []mutation) {
+	names := os.Getenv("MUTATIONS")
+	for _, m := range mutations {
+		fast := false
+		for _, r := range quickly {
+			fast = fast || r == m.rule
+		}
+		if names == "all" || names == "" && fast || strings.Contains(","+names+",", ","+string(m.rule)+",") {
+			some = append(some, m)
+		}
+	}
+	return some
+}
+
+// catch plays without the rule and says what became of it. In the same plan with all rules nothing must
+// be found: that is asked for by MUTATIONS_CONTROL.
+func catch(t *testing.T, mutable *harness.Lab, m mutation, seed uint64) (row string, caught bool) {
+	t.Helper()
+	p := usual()
+	m.plan(&p)
+	if os.Getenv("MUTATIONS_CONTROL") == "" {
+		p.Without = string(m.rule)
+	}
+	summary, wrong, err := play(mutable, p, p.operations(seed, m.ops))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if wrong == nil {
+		return fmt.Sprintf("%-17s NOT caught in %d operations, %v", m.rule, summary.Ops, summary.Took.Round(time.Millisecond)), false
+	}
+	if testing.Verbose() {
+		t.Log(wrong)
+	}
+	return fmt.Sprintf("%-17s caught after %4d operations, %5.1fs: %.150s", m.rule, wrong.Op.N, summary.Took.Seconds(), wrong.sort()), true
+}
+
+// TestOracleHasAMutationForEveryRule keeps the list complete.
+func TestOracleHasAMutationForEveryRule(t *testing.T) {
+	source, err := os.ReadFile(filepath.Join("..", "..", "keying", "rule", "rule.go"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	listed := map[string]bool{}
+	for _, m := range mutations {
+		listed[string(m.rule)] = true
+	}
+	for _, found := range regexp.MustCompile(`Rule = "(.*)"`).FindAllStringSubmatch(string(source), -1) {
+		if !listed[found[1]] {
+			t.Errorf("no mutation takes %q out", found[1])
+		}
+	}
+}
