@@ -55,13 +55,18 @@ type Wrong struct {
 	Answer  *harness.Answer
 	Asked   question
 	Verdict verdict
-	Tail    string
+	Before  string // what happened before
+	Tail    string // what the processes printed
 }
 
 // sort says in a few words what was wrong.
 func (w *Wrong) sort() string {
+	return w.Op.Kind + ", " + w.Answer.Header.Get("X-Cache") + ": " + w.reason()
+}
+
+func (w *Wrong) reason() string {
 	reason, _, _ := strings.Cut(w.Verdict.Why[0], " — ")
-	return w.Op.Kind + ", " + w.Answer.Header.Get("X-Cache") + ": " + anyNumber.ReplaceAllString(reason, "#")
+	return anyNumber.ReplaceAllString(reason, "#")
 }
 
 var anyNumber = regexp.MustCompile(`[0-9a-f]{16}|[0-9]+(\.[0-9]+)?`)
@@ -79,8 +84,8 @@ func (w *Wrong) String() string {
 	for _, name := range []string{"X-Cache", "X-Cache-Tier", "Cache-Status", "Age"} {
 		fmt.Fprintf(&b, "; %s: %s", name, a.Header.Get(name))
 	}
-	fmt.Fprintf(&b, "\n    %.120s\n  it was made of:\n    %s\n  expected something made of:\n    %s\n  judged with:\n    %s\n",
-		body, strings.Join(w.Verdict.Why, "\n    "), indented(w.Verdict.Want), asked)
+	fmt.Fprintf(&b, "\n    %.120s\n  it was made of:\n    %s\n  expected something made of:\n    %s\n  judged with:\n    %s\n  before, as seen from its arrival (%d):\n%s",
+		body, strings.Join(w.Verdict.Why, "\n    "), indented(w.Verdict.Want), asked, w.Asked.From, w.Before)
 	return b.String()
 }
 

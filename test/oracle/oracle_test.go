@@ -81,6 +81,7 @@ func findsNothing(t *testing.T, p Plan, n uint64) {
 		seed = number(t, "ORACLE_SEED", rand.Uint64N(1e9))
 		ops = p.operations(seed, int(number(t, "ORACLE_N", n)))
 	}
+	p.Workers = int(number(t, "ORACLE_WORKERS", uint64(p.Workers)))
 	p.Survey = os.Getenv("ORACLE_SURVEY") != ""
 	summary, wrong, err := play(lab, p, ops)
 	if err != nil {

@@ -30,6 +30,34 @@ type run struct {
 	world   *World
 	checker *checker
 	summary Summary
+
+	mu   sync.Mutex
+	past []happened // everything but what is checked
+}
+
+// happened is an operation that changed something, with its beginning and end.
+type happened struct {
+	op          Op
+	began, over time.Time
+}
+
+// before tells what happened shortly before and while an answer came, for a failure's message.
+func (r *run) before(q question) string {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	var b strings.Builder
+	for _, h := range r.past {
+		began, over := h.began.UnixMilli()-q.From, h.over.UnixMilli()-q.From
+		if over < -3000 || h.began.UnixMilli() > q.To {
+			continue
+		}
+		strategy := ""
+		if h.op.Strategy != nil {
+			strategy = fmt.Sprint(" strategy ", *h.op.Strategy)
+		}
+		fmt.Fprintf(&b, "    %+6d to %+6d ms: %s by %d %s%s\n", began, over, h.op.Kind, h.op.Replica, h.op.Path, strategy)
+	}
+	return b.String()
 }
 
 // play plays the operations and gives what was wrong, nil when nothing was. The error says that the
@@ -50,7 +78,7 @@ func play(lab *harness.Lab, p Plan, ops []Op) (*Summary, *Wrong, error) {
 	for range p.Workers {
 		workers.Go(func() {
 			for op := range next {
-				if err := r.do(ctx, op); err != nil {
+				if err := r.timed(ctx, op); err != nil {
 					cancel(err)
 				}
 			}
@@ -75,9 +103,20 @@ func play(lab *harness.Lab, p Plan, ops []Op) (*Summary, *Wrong, error) {
 		err = cause
 	}
 	if wrong != nil {
-		wrong.Tail = world.tail()
+		wrong.Before, wrong.Tail = r.before(wrong.Asked), world.tail()
 	}
 	return &r.summary, wrong, err
+}
+
+func (r *run) timed(ctx context.Context, op Op) error {
+	began := time.Now()
+	err := r.do(ctx, op)
+	if !op.Check {
+		r.mu.Lock()
+		defer r.mu.Unlock()
+		r.past = append(r.past, happened{op, began, time.Now()})
+	}
+	return err
 }
 
 // do does one operation. No answer is no error: replicas are being killed.

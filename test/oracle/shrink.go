@@ -17,6 +17,7 @@ const shrinkPatience = 90 * time.Second
 
 // shrunk is the smallest list of operations found that is still answered wrong, with what was wrong in
 // the end. Workers run at once, so that a list may fail only sometimes: each is tried twice.
+// Only a list that fails for the same reason counts.
 func shrunk(lab *harness.Lab, p Plan, ops []Op, wrong *Wrong) string {
 	until := time.Now().Add(shrinkPatience)
 	plays := 0
@@ -27,7 +28,7 @@ func shrunk(lab *harness.Lab, p Plan, ops []Op, wrong *Wrong) string {
 			}
 			plays++
 			_, w, err := play(lab, p, renumbered(some))
-			if err == nil && w != nil {
+			if err == nil && w != nil && w.reason() == wrong.reason() {
 				wrong, ops = w, some[:w.Op.N+1]
 				return true
 			}

@@ -31,6 +31,7 @@ export class Oracle {
       if (!reason) return { ok: true }
       why.push(`${reason} — ${shown(this.explained(number, q))}`)
     }
+    why.sort((a, b) => Number(/, not /.test(a)) - Number(/, not /.test(b))) // what is nearest first
     return { ok: false, why, want: { ...want, ...this.state(q, want) } }
   }
 
