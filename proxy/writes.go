@@ -140,8 +140,9 @@ func namedBot(r *http.Request) string {
 // tapped keeps the beginning of an answer on its way.
 type tapped struct {
 	http.ResponseWriter
-	status int
-	body   []byte
+	status   int
+	body     []byte
+	onStatus func(int) // called before the status is sent on; nil for none
 }
 
 // maxTapped bounds what is kept of an answer, in bytes.
@@ -150,13 +151,16 @@ const maxTapped = 64 << 10
 func (t *tapped) WriteHeader(status int) {
 	if t.status == 0 && status >= http.StatusOK {
 		t.status = status
+		if t.onStatus != nil {
+			t.onStatus(status)
+		}
 	}
 	t.ResponseWriter.WriteHeader(status)
 }
 
 func (t *tapped) Write(b []byte) (int, error) {
 	if t.status == 0 {
-		t.status = http.StatusOK
+		t.WriteHeader(http.StatusOK)
 	}
 	t.body = append(t.body, b[:min(len(b), maxTapped-len(t.body))]...)
 	return t.ResponseWriter.Write(b)

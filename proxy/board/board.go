@@ -97,11 +97,15 @@ type Board struct {
 // last replica has left: as long as entries do. hear is called, from one goroutine,
 // for each notice of another replica of the classes Key, Route and Grant; it must not block.
 func New(client redis.UniversalClient, prefix string, ttl time.Duration, hear func(Subject), log *zap.Logger) *Board {
-	return &Board{
+	b := &Board{
 		client: client, keys: keysOf(prefix), id: rand.Text(), hear: hear, log: log, start: time.Now(), ttl: max(ttl, time.Minute), wake: make(chan struct{}, 1),
 		marks: map[Subject]uint64{}, all: map[Class]uint64{}, mine: map[Subject]int{}, doubts: map[Subject]time.Time{},
 		others: map[Subject]bool{}, tokens: map[string]bool{}, own: map[int64]bool{},
 	}
+	if client == nil {
+		b.life = rand.Text()
+	}
+	return b
 }
 
 // Sure reports whether no notice of another replica can have been missed.
@@ -111,6 +115,13 @@ func (b *Board) Sure() bool {
 
 // Shared reports whether there may be other replicas.
 func (b *Board) Shared() bool { return b.client != nil }
+
+// Secret is known to this Warmfront's replicas only; "" before Redis has told it.
+func (b *Board) Secret() string {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.life
+}
 
 // ID names this replica.
 func (b *Board) ID() string { return b.id }
