@@ -205,20 +205,22 @@ func (w *Write) End(certain bool) {
 	if w.token == "" {
 		return
 	}
-	// Until they read of the end the others take the write for under way: they need not be waited for.
-	// The call is, for a moment: its notice should be known as ours before it is read.
+	// Until they read of the end the others take the write for under way, and keep nothing: they are waited
+	// for so that whoever is told of the end finds them at their best. Rightness doesn't depend on it.
 	done := make(chan struct{})
 	b.behind.Go(func() {
 		defer close(done)
 		ctx, cancel := context.WithTimeout(context.Background(), callTimeout)
 		defer cancel()
-		err := b.takeDown(ctx, w, certain)
+		n, err := b.takeDown(ctx, w, certain)
 		b.mu.Lock()
 		delete(b.tokens, w.token) // which also ends its being renewed
 		b.mu.Unlock()
 		if err != nil {
 			b.later(w.s)
+			return
 		}
+		b.await(ctx, n)
 	})
 	select {
 	case <-done:
