@@ -203,7 +203,7 @@ func (p *Proxy) answerStale(w http.ResponseWriter, a *ask) bool {
 	if a.mode != useCache {
 		return false
 	}
-	e, tier := p.stale(a.in.Context(), a.key)
+	e, tier := p.stale(a.in.Context(), a)
 	if e == nil {
 		return false
 	}
@@ -226,10 +226,16 @@ func (p *Proxy) passStreamed(w http.ResponseWriter, a *ask, reason string) {
 
 func (p *Proxy) passAs(w http.ResponseWriter, a *ask, how outcome, reason string) {
 	mark := &passMark{outcome: how, reason: reason, started: a.started}
-	if a.in.Header.Get("X-Cache-Debug") == "1" {
+	if a.in.Header.Get("X-Cache-Debug") == "1" && a.may(false) {
 		mark.key = a.key
 	}
 	a.in.Header.Del(p.cfg.BypassHeader) // it may hold a token, and is for us
+	if a.private {
+		tap := &tapped{ResponseWriter: w}
+		w = tap
+		// Before the answer's end is sent, if it is as short as a refusal is.
+		tap.onStatus = func(status int) { p.noted(a.in.Context(), a, status) }
+	}
 	began := time.Now()
 	if a.bot != "" && a.route.SavesMetrics() {
 		certain := false
@@ -247,7 +253,7 @@ func (p *Proxy) passAs(w http.ResponseWriter, a *ask, how outcome, reason string
 // label writes what the answer says about its way.
 func (p *Proxy) label(h http.Header, a *ask, how outcome, tier, status string) {
 	labelled(h, how, tier, status, a.started)
-	if a.key != "" && a.in.Header.Get("X-Cache-Debug") == "1" {
+	if a.key != "" && a.in.Header.Get("X-Cache-Debug") == "1" && (how != passed || a.may(false)) {
 		h.Set("X-Cache-Key", a.key)
 	}
 }

@@ -65,6 +65,7 @@ func (p *Proxy) fill(ctx context.Context, a *ask) *result {
 	}
 	out := &result{answer: raw, tier: upstreamTier, took: time.Since(started)}
 	p.metrics.upstream(a.route, out.took)
+	p.noted(ctx, a, raw.status)
 	e, reason := p.judge(a, raw)
 	if e != nil {
 		// The CORS fields are the asking origin's: learned here, kept out of the entry.
@@ -220,7 +221,7 @@ func (p *Proxy) judge(a *ask, raw *rawAnswer) (*store.Entry, string) {
 	e := &store.Entry{
 		Key: a.key, Status: raw.status, Header: storedHeader(raw.header), Body: bytes.Clone(raw.body), Gzip: raw.gzip,
 		Length: len(plain), Digest: hex.EncodeToString(sum[:16]), StoredAt: time.Now(),
-		Fresh: p.cfg.CacheTTL, Stale: p.cfg.StaleTTL,
+		Fresh: p.cfg.CacheTTL, Stale: p.cfg.StaleTTL, Open: len(credentials(a.in.Header)) == 0,
 	}
 	if reason := p.shorten(a, e, verdict); reason != "" {
 		return nil, reason

@@ -32,6 +32,9 @@ type ask struct {
 	started time.Time
 	waited  time.Duration // for the server
 
+	// Where answers belong to somebody: whether the caller may have stored ones about these bots.
+	private, granted bool
+
 	mode   bypassMode
 	key    string
 	data   *upstream.DataState
@@ -46,7 +49,7 @@ type ask struct {
 
 // intercept is the way of an intercepted request: classify, key, look up, load, store, answer.
 func (p *Proxy) intercept(w http.ResponseWriter, r *http.Request, route *keying.Route, param string) {
-	a := &ask{route: route, in: r, bot: route.Bot(param), origin: r.Header.Get("Origin"), started: time.Now()}
+	a := &ask{route: route, in: r, bot: route.Bot(param), private: !p.isPublic(), origin: r.Header.Get("Origin"), started: time.Now()}
 	var err error
 	if a.mode, err = p.bypass(r.Header); err != nil {
 		writeError(w, http.StatusBadRequest, err.Error())
@@ -73,7 +76,7 @@ func (p *Proxy) intercept(w http.ResponseWriter, r *http.Request, route *keying.
 		return
 	}
 	if a.sure {
-		if e, ok := p.memory.Get(a.key); ok && p.isUsable(e) {
+		if e, ok := p.memory.Get(a.key); ok && p.isUsable(e) && a.may(e.Open) {
 			p.answerEntry(w, a, e, hit, memoryTier, cacheStatus{})
 			return
 		}
@@ -99,8 +102,12 @@ func (p *Proxy) isUsable(e *store.Entry) bool {
 }
 
 // flightKey separates those whose key is certain from those who only ask the server. While a write is
-// under way a call may have begun before it and end after: that one is nobody else's.
+// under way a call may have begun before it and end after: that one is nobody else's. A caller that has
+// no grant asks for itself.
 func (p *Proxy) flightKey(a *ask) string {
+	if !a.may(false) {
+		return fmt.Sprint("caller ", p.grants.names(a), a.key, a.sure, a.epochs, p.board.Epoch(board.Data, ""), ownFlight(a))
+	}
 	switch {
 	case a.sure && a.still:
 		return a.key
@@ -110,10 +117,18 @@ func (p *Proxy) flightKey(a *ask) string {
 	return fmt.Sprint("unsure ", a.key, a.epochs, p.board.Epoch(board.Data, ""))
 }
 
+// ownFlight keeps callers without any credentials apart too: what lets one in may be its address.
+func ownFlight(a *ask) string {
+	if len(credentials(a.in.Header)) == 0 || !a.still {
+		return rand.Text()
+	}
+	return ""
+}
+
 // load is what one flight does for all who wait: Redis first, then the server.
 func (p *Proxy) load(ctx context.Context, a *ask) *result {
 	if a.sure {
-		if e := p.fromRedis(ctx, a.key); e != nil && p.isUsable(e) {
+		if e := p.fromRedis(ctx, a.key); e != nil && p.isUsable(e) && a.may(e.Open) {
 			p.memory.Set(e)
 			return &result{entry: e, tier: redisTier}
 		}
@@ -174,15 +189,16 @@ func (p *Proxy) understand(a *ask, param string) (reason string) {
 // locate finds the key, from the data date and the revisions of the bots that the answer depends
 // on; otherwise it gives the reason why the answer can't be kept.
 func (p *Proxy) locate(ctx context.Context, a *ask) (reason string) {
-	if !p.isPublic() {
-		return "access"
-	}
 	state, sureOfData := p.data.Current()
 	if state == nil {
 		return "no-data-date"
 	}
 	a.data = state
 	a.bots = upstream.Bots{IDs: a.request.Bots, Metrics: a.request.NeedsMetrics()}
+	if a.private {
+		a.bots.Credentials = credentials(a.in.Header)
+		a.granted = p.grants.hold(ctx, p.grants.names(a))
+	}
 	a.epochs, a.still = p.revisions.Epochs(a.bots)
 	revisions, sureOfBots, err := p.revisions.Of(ctx, a.bots)
 	if err != nil {
@@ -212,8 +228,7 @@ func masked(revisions []keying.Revision) []keying.Revision {
 	return masked
 }
 
-// isPublic reports whether a stored answer may serve everyone. Where answers belong to somebody,
-// nothing is kept.
+// isPublic reports whether a stored answer may serve everyone. While that is unknown it may not.
 func (p *Proxy) isPublic() bool {
 	switch p.cfg.Access {
 	case config.AccessPublic:
@@ -254,11 +269,11 @@ func (p *Proxy) fromRedis(ctx context.Context, key string) *store.Entry {
 }
 
 // stale gives an answer that may be served because the server is down (RFC 5861, section 4).
-func (p *Proxy) stale(ctx context.Context, key string) (*store.Entry, string) {
-	if e, ok := p.memory.Get(key); ok && e.IsUsableStale(time.Now()) {
+func (p *Proxy) stale(ctx context.Context, a *ask) (*store.Entry, string) {
+	if e, ok := p.memory.Get(a.key); ok && e.IsUsableStale(time.Now()) && a.may(e.Open) {
 		return e, memoryTier
 	}
-	if e := p.fromRedis(ctx, key); e != nil && e.IsUsableStale(time.Now()) {
+	if e := p.fromRedis(ctx, a.key); e != nil && e.IsUsableStale(time.Now()) && a.may(e.Open) {
 		return e, redisTier
 	}
 	return nil, ""

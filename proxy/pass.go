@@ -158,6 +158,9 @@ func dropReplay(out *http.Request) {
 // that are not intercepted.
 func (p *Proxy) pass(w http.ResponseWriter, r *http.Request, mark *passMark) (answered bool) {
 	going := &passing{mark: mark}
+	if tap, ok := w.(*tapped); ok {
+		tap.going = going
+	}
 	r = r.WithContext(context.WithValue(r.Context(), passingKey{}, going))
 	if r.Body != nil && r.Body != http.NoBody {
 		going.body = &watchedBody{ReadCloser: r.Body}

@@ -43,6 +43,7 @@ type Proxy struct {
 	origins   *upstream.Origins
 	access    *upstream.Access
 	fills     *fills
+	grants    *grants
 
 	metrics   *metrics
 	redisDown atomic.Bool
@@ -78,6 +79,7 @@ func New(cfg *config.Config, log *zap.Logger) (*Proxy, error) {
 		shared = p.redis.Client()
 	}
 	p.board = board.New(shared, cfg.RedisPrefix, cfg.CacheTTL+cfg.StaleTTL, p.hear, log)
+	p.grants = newGrants(p.board, shared, cfg.RedisPrefix)
 	p.data = upstream.NewDataWatch(client, p.admin, p.board, upstream.DataSettings{
 		Canaries: cfg.DataDateTickers, Interval: cfg.DataDateInterval, Settle: cfg.SyncSettle,
 	}, log)
@@ -128,6 +130,9 @@ func (p *Proxy) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		p.intercept(w, r, route, param)
 		return
 	}
+	if !p.isPublic() {
+		w = p.watchRefusal(w, r)
+	}
 	if e := effectOf(r); e.kind != noEffect {
 		p.passWriting(w, r, e)
 		return
@@ -161,8 +166,11 @@ func (p *Proxy) redisMoved(state string) {
 
 // hear takes in what another replica has put on the board.
 func (p *Proxy) hear(s board.Subject) {
-	if s.Class == board.Key {
+	switch s.Class {
+	case board.Key:
 		p.memory.Del(s.Name)
+	case board.Grant:
+		p.grants.forget(s.Name)
 	}
 }
 

@@ -83,37 +83,44 @@ func botOf(escaped string) board.Subject {
 	return board.Subject{Class: board.Bot, Name: id}
 }
 
-// passWriting passes a request that has an effect. All replicas know before the server does, and until
-// its answer is here nothing of what it may change is believed.
+// passWriting passes a request that has an effect. All replicas know before the server does, until its
+// answer is here nothing of what it may change is believed, and all know of the end before the client does.
 func (p *Proxy) passWriting(w http.ResponseWriter, r *http.Request, e effect) {
-	write := p.board.Begin(r.Context(), e.subject)
-	certain := false
-	defer func() { write.End(certain) }()
-	if e.kind == writesBots {
-		certain = p.pass(w, r, nil)
-		return
-	}
 	bot := ""
 	if e.kind == clearsMemory {
 		bot = namedBot(r)
 	}
+	ctx := context.WithoutCancel(r.Context())
+	write := p.board.Begin(r.Context(), e.subject)
 	tap := &tapped{ResponseWriter: w}
-	// A request that ends in a panic, because its client has left, may have had its effect.
-	defer func() { p.dataChanged(context.WithoutCancel(r.Context()), e.kind, bot, tap, certain) }()
-	certain = p.pass(tap, r, nil)
+	ended := false
+	end := func(certain bool) {
+		if !ended {
+			ended = true
+			p.dataChanged(ctx, e.kind, bot, tap.status, certain)
+			write.End(certain)
+		}
+	}
+	tap.onStatus = func(int) { end(!tap.failed()) }
+	defer end(false) // it ended in a panic: its client has left, and it may have its effect yet
+	p.pass(tap, r, nil)
+	if job := tap.job(); job != "" && e.kind == startsSync {
+		p.data.JobStarted(ctx, job)
+	}
 }
 
 // dataChanged tells all replicas what a request did to the data or to the server's caches. One that the
 // server refused did nothing.
-func (p *Proxy) dataChanged(ctx context.Context, kind effectKind, bot string, tap *tapped, certain bool) {
-	if certain && (tap.status == http.StatusUnauthorized || tap.status == http.StatusForbidden || tap.status == http.StatusNotFound) {
+func (p *Proxy) dataChanged(ctx context.Context, kind effectKind, bot string, status int, certain bool) {
+	if certain && (status == http.StatusUnauthorized || status == http.StatusForbidden || status == http.StatusNotFound) {
 		return
 	}
 	switch {
+	case kind == writesBots:
 	case kind == startsSync:
-		p.data.SyncStarted(ctx, tap.job())
+		p.data.SyncStarted(ctx)
 	case !rule.Off(rule.AdminClears):
-		p.data.ServerCleared(ctx, bot, kind == clearsMemory && bot == "" && certain && tap.status == http.StatusOK)
+		p.data.ServerCleared(ctx, bot, kind == clearsMemory && bot == "" && certain && status == http.StatusOK)
 	}
 }
 
@@ -140,8 +147,10 @@ func namedBot(r *http.Request) string {
 // tapped keeps the beginning of an answer on its way.
 type tapped struct {
 	http.ResponseWriter
-	status int
-	body   []byte
+	status   int
+	body     []byte
+	onStatus func(int) // called before the status is sent on; nil for none
+	going    *passing
 }
 
 // maxTapped bounds what is kept of an answer, in bytes.
@@ -150,17 +159,23 @@ const maxTapped = 64 << 10
 func (t *tapped) WriteHeader(status int) {
 	if t.status == 0 && status >= http.StatusOK {
 		t.status = status
+		if t.onStatus != nil {
+			t.onStatus(status)
+		}
 	}
 	t.ResponseWriter.WriteHeader(status)
 }
 
 func (t *tapped) Write(b []byte) (int, error) {
 	if t.status == 0 {
-		t.status = http.StatusOK
+		t.WriteHeader(http.StatusOK)
 	}
 	t.body = append(t.body, b[:min(len(b), maxTapped-len(t.body))]...)
 	return t.ResponseWriter.Write(b)
 }
+
+// failed reports whether the answer is ours, for a server that gave none.
+func (t *tapped) failed() bool { return t.going != nil && t.going.failed }
 
 // Unwrap lets http.ResponseController flush.
 func (t *tapped) Unwrap() http.ResponseWriter { return t.ResponseWriter }

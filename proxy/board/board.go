@@ -97,11 +97,15 @@ type Board struct {
 // last replica has left: as long as entries do. hear is called, from one goroutine,
 // for each notice of another replica of the classes Key, Route and Grant; it must not block.
 func New(client redis.UniversalClient, prefix string, ttl time.Duration, hear func(Subject), log *zap.Logger) *Board {
-	return &Board{
+	b := &Board{
 		client: client, keys: keysOf(prefix), id: rand.Text(), hear: hear, log: log, start: time.Now(), ttl: max(ttl, time.Minute), wake: make(chan struct{}, 1),
 		marks: map[Subject]uint64{}, all: map[Class]uint64{}, mine: map[Subject]int{}, doubts: map[Subject]time.Time{},
 		others: map[Subject]bool{}, tokens: map[string]bool{}, own: map[int64]bool{},
 	}
+	if client == nil {
+		b.life = rand.Text()
+	}
+	return b
 }
 
 // Sure reports whether no notice of another replica can have been missed.
@@ -111,6 +115,13 @@ func (b *Board) Sure() bool {
 
 // Shared reports whether there may be other replicas.
 func (b *Board) Shared() bool { return b.client != nil }
+
+// Secret is known to this Warmfront's replicas only; "" before Redis has told it.
+func (b *Board) Secret() string {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.life
+}
 
 // ID names this replica.
 func (b *Board) ID() string { return b.id }
@@ -194,20 +205,22 @@ func (w *Write) End(certain bool) {
 	if w.token == "" {
 		return
 	}
-	// Until they read of the end the others take the write for under way: they need not be waited for.
-	// The call is, for a moment: its notice should be known as ours before it is read.
+	// Until they read of the end the others take the write for under way, and keep nothing: they are waited
+	// for so that whoever is told of the end finds them at their best. Rightness doesn't depend on it.
 	done := make(chan struct{})
 	b.behind.Go(func() {
 		defer close(done)
 		ctx, cancel := context.WithTimeout(context.Background(), callTimeout)
 		defer cancel()
-		err := b.takeDown(ctx, w, certain)
+		n, err := b.takeDown(ctx, w, certain)
 		b.mu.Lock()
 		delete(b.tokens, w.token) // which also ends its being renewed
 		b.mu.Unlock()
 		if err != nil {
 			b.later(w.s)
+			return
 		}
+		b.await(ctx, n)
 	})
 	select {
 	case <-done:

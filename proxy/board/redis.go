@@ -152,13 +152,12 @@ func (b *Board) ours(res *redis.Cmd) (n int64, err error) {
 	return numbers[0], nil
 }
 
-func (b *Board) takeDown(ctx context.Context, w *Write, certain bool) error {
+func (b *Board) takeDown(ctx context.Context, w *Write, certain bool) (n int64, err error) {
 	still := int64(0)
 	if !certain {
 		still = inDoubt.Milliseconds()
 	}
-	_, err := b.ours(b.run(ctx, takeDownScript, w.s.text(), w.token, still, b.keys.wake))
-	return err
+	return b.ours(b.run(ctx, takeDownScript, w.s.text(), w.token, still, b.keys.wake))
 }
 
 func (b *Board) propose(ctx context.Context, record []byte, version int64) (bool, error) {

@@ -37,6 +37,8 @@ type Entry struct {
 	Fresh, Stale time.Duration
 	// Provisional names why the entry is kept for a short time only; empty for most.
 	Provisional string
+	// Open: the answer was fetched without credentials.
+	Open bool
 
 	fields  []field
 	lengths [2][]string

@@ -227,17 +227,21 @@ func (d *DataWatch) base() (known record, version int64, due bool) {
 	return known, version, due
 }
 
-// alone is what is known without the board. Generations that are begun alone must not be taken for
-// what others begin meanwhile. The caller holds mu.
+// alone is what is known without the board. The caller holds mu.
 func (d *DataWatch) alone() record {
 	if d.state == nil {
 		return record{}
 	}
-	known := d.state.record.clone()
-	if d.version != ownVersion {
-		known.Life += "~" + rand.Text()
+	return d.state.record.clone()
+}
+
+// keepAlone makes next the state of this replica only. A generation that it begins alone must not be taken
+// for one that others begin meanwhile. The caller holds mu.
+func (d *DataWatch) keepAlone(next record) {
+	if d.state != nil && next.Number != d.state.record.Number {
+		next.Life += "~" + rand.Text()
 	}
-	return known
+	d.state, d.version = stateOf(next), ownVersion
 }
 
 // commit makes next the record, unless another replica has changed it since version.
@@ -245,7 +249,7 @@ func (d *DataWatch) commit(ctx context.Context, next record, version int64) bool
 	if version == ownVersion {
 		d.mu.Lock()
 		defer d.mu.Unlock()
-		d.state, d.version = stateOf(next), ownVersion
+		d.keepAlone(next)
 		return true
 	}
 	raw, err := json.Marshal(next)
@@ -292,17 +296,24 @@ func (d *DataWatch) apply(ctx context.Context, change func(*record)) {
 		return
 	}
 	change(&next)
-	d.state, d.version = stateOf(next), ownVersion
+	d.keepAlone(next)
 	d.owed = append(d.owed, change)
 }
 
-// SyncStarted tells of a sync or download that was started through Warmfront; job is its id, if known.
-func (d *DataWatch) SyncStarted(ctx context.Context, job string) {
+// SyncStarted tells of a sync or download that was started, or stopped, through Warmfront.
+func (d *DataWatch) SyncStarted(ctx context.Context) {
 	now := time.Now()
 	d.apply(ctx, func(r *record) {
 		r.sign(now)
 		r.bump(now)
-		if job != "" && !slices.Contains(r.Jobs, job) {
+	})
+	d.Poke()
+}
+
+// JobStarted tells of the id of a download that was started through Warmfront: how it goes can be asked for.
+func (d *DataWatch) JobStarted(ctx context.Context, job string) {
+	d.apply(ctx, func(r *record) {
+		if !slices.Contains(r.Jobs, job) {
 			r.Jobs = append(r.Jobs, job)
 		}
 	})

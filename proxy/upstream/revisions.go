@@ -222,8 +222,8 @@ func (r *Revisions) fetch(ctx context.Context, bots Bots, id string) (keying.Rev
 	}
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	if errors.Is(err, ErrNoRevision) {
-		delete(r.known, id)
+	if errors.Is(err, ErrNoRevision) && len(bots.Credentials) == 0 {
+		delete(r.known, id) // to a caller with credentials it may just not be shown
 	}
 	if err != nil {
 		return keying.Revision{}, err

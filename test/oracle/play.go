@@ -148,7 +148,7 @@ func (r *run) do(ctx context.Context, op Op) error {
 	}
 	if op.DelayMS > 0 || op.LateMS > 0 {
 		path, _, _ := strings.Cut(op.Path, "?")
-		if err := r.world.up.Override(harness.Override{Method: op.Method, Path: path, Times: 1, DelayMS: op.DelayMS, LateMS: op.LateMS}); err != nil {
+		if err := r.world.up.Override(harness.Override{Method: op.Method, Path: path, Times: 1, DelayMS: op.DelayMS, AnswerDelayMS: op.LateMS}); err != nil {
 			return err
 		}
 	}

@@ -56,10 +56,13 @@ export class Recorder {
   apply(o, req, res, next) {
     const go = () => {
       if (o.hang) return
+      if (o.answerDelayMs) { // applied at once, answered late
+        const end = res.end.bind(res)
+        res.end = (...args) => { setTimeout(() => end(...args), o.answerDelayMs); return res }
+      }
       if (o.addHeaders) {
         for (const [name, value] of Object.entries(o.addHeaders)) res.setHeader(name, value)
       }
-      if (o.lateMs) this.hold(res, o.lateMs)
       if (o.status === undefined && o.body === undefined && o.bodyBase64 === undefined && o.breakAfter === undefined) return next()
       const body = o.bodyBase64 !== undefined ? Buffer.from(o.bodyBase64, 'base64') : Buffer.from(o.body ?? '')
       res.writeHead(o.status ?? 200, { 'Content-Type': 'application/json; charset=utf-8', 'Content-Length': body.length, ...o.headers })
@@ -72,12 +75,6 @@ export class Recorder {
       req.on('end', () => (o.delayMs ? setTimeout(go, o.delayMs) : go()))
     } else if (o.delayMs) setTimeout(go, o.delayMs)
     else go()
-  }
-
-  // hold keeps an answer back once it is there.
-  hold(res, ms) {
-    const end = res.end.bind(res)
-    res.end = (...args) => { setTimeout(() => end(...args), ms); return res }
   }
 
   // router is /__test: never counted, never overridden.
