@@ -106,6 +106,7 @@ func indented(text json.RawMessage) string {
 type checker struct {
 	world   *World
 	stop    context.CancelCauseFunc
+	before  func(question) string
 	survey  bool
 	asks    chan pending
 	done    chan struct{}
@@ -123,8 +124,8 @@ type pending struct {
 	question question
 }
 
-func newChecker(world *World, stop context.CancelCauseFunc, survey bool) *checker {
-	c := &checker{world: world, stop: stop, survey: survey, wrongs: map[string]int{}, asks: make(chan pending, 256), done: make(chan struct{})}
+func newChecker(world *World, stop context.CancelCauseFunc, before func(question) string, survey bool) *checker {
+	c := &checker{world: world, stop: stop, before: before, survey: survey, wrongs: map[string]int{}, asks: make(chan pending, 256), done: make(chan struct{})}
 	go c.loop()
 	return c
 }
@@ -221,7 +222,7 @@ func (c *checker) ask(batch []pending) {
 		if v.OK {
 			continue
 		}
-		w := &Wrong{Op: batch[i].op, Answer: batch[i].answer, Asked: asks[i], Verdict: v}
+		w := &Wrong{Op: batch[i].op, Answer: batch[i].answer, Asked: asks[i], Verdict: v, Before: c.before(asks[i])}
 		if c.wrongs[w.sort()]++; c.survey && c.wrongs[w.sort()] == 1 {
 			fmt.Println(w)
 		}

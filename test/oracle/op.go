@@ -35,9 +35,9 @@ func everything() Mix {
 	return Mix{
 		"run": 36, "adhoc": 5, "bot-sanity": 8, "sanity": 1.5, "optimize": 8, "recommend": 5, "indicators": 4, "benchmarks": 4, "candles": 6, "batch": 5,
 		"edit": 8, "tag": 3, "delete": 0.8, "restore": 3, "create": 1, "metrics": 1.5,
-		"invalidate-bot": 0.5, "invalidate": 0.2, "refresh": 0.2,
-		"sync": 0.3, "run-now": 0.1, "download": 0.1, "memory-lost": 0.05,
-		"restart": 0.15, "flush": 0.2, "outage": 0.12,
+		"invalidate-bot": 0.5, "invalidate": 0.3, "refresh": 0.3,
+		"sync": 1.2, "run-now": 0.3, "download": 0.3, "memory-lost": 0.1,
+		"restart": 0.3, "flush": 0.5, "outage": 0.3,
 	}
 }
 

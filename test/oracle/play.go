@@ -71,7 +71,7 @@ func play(lab *harness.Lab, p Plan, ops []Op) (*Summary, *Wrong, error) {
 	ctx, cancel := context.WithCancelCause(context.Background())
 	defer cancel(nil)
 	r := &run{world: world, summary: newSummary()}
-	r.checker = newChecker(world, cancel, p.Survey)
+	r.checker = newChecker(world, cancel, r.before, p.Survey)
 	began := time.Now()
 	next := make(chan Op)
 	var workers sync.WaitGroup
@@ -103,7 +103,7 @@ func play(lab *harness.Lab, p Plan, ops []Op) (*Summary, *Wrong, error) {
 		err = cause
 	}
 	if wrong != nil {
-		wrong.Before, wrong.Tail = r.before(wrong.Asked), world.tail()
+		wrong.Tail = world.tail()
 	}
 	return &r.summary, wrong, err
 }

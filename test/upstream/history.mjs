@@ -182,8 +182,9 @@ export class History {
     if (this.on) this.line(map, ticker).set({ id: this.idOf(bars), ...more })
   }
 
-  dropped(map) {
-    for (const line of map.values()) line.end()
+  // dropped notes that memory was emptied: unannounced, when the server was restarted.
+  dropped(map, unannounced = false) {
+    for (const line of map.values()) line.end({ unannounced })
   }
 
   date(text, from, to) {

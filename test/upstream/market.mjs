@@ -26,10 +26,11 @@ export class MarketMemory {
 
   // restart is what a restart of the server does to its memory.
   async restart() {
-    this.clear()
+    this.bars.clear()
+    this.history.dropped(this.history.memory, true)
     for (const kind of ['tables', 'batch']) {
       this[kind].clear()
-      this.history.dropped(this.history[kind])
+      this.history.dropped(this.history[kind], true)
     }
     this.dateMemo = null
     await this.boot()

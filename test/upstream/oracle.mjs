@@ -154,8 +154,8 @@ export class Oracle {
   inMemory(q, made, ticker, id, limit) {
     const map = { benchmarks: 'tables', batch: 'batch' }[made.kind] ?? 'memory'
     if (made.kind === 'candles') return false
-    const late = q.grace + (q.collapsed ? q.late : 0)
-    return (this.history[map].get(ticker)?.within(q.from, q.to, (v) => v.to + late) ?? []).some((v) => this.isSeen(v, made, id, limit))
+    const until = (v) => v.to + q.grace + (q.collapsed || v.unannounced ? q.late : 0)
+    return (this.history[map].get(ticker)?.within(q.from, q.to, until) ?? []).some((v) => this.isSeen(v, made, id, limit))
   }
 
   // isDate reports whether the server could take this text for its data date.
