@@ -123,6 +123,9 @@ func (p *Proxy) answerEntry(w http.ResponseWriter, a *ask, e *store.Entry, how o
 		_, err = w.Write(e.Body)
 	}
 	p.done(a, how, tier, status, s.reason)
+	if how == hit {
+		p.hasHit(a, e)
+	}
 	if err != nil && a.in.Context().Err() == nil {
 		p.log.Debug("answer not delivered in full", zap.Error(err))
 	}
@@ -229,6 +232,7 @@ func (p *Proxy) passAs(w http.ResponseWriter, a *ask, how outcome, reason string
 		mark.key = a.key
 	}
 	a.in.Header.Del(p.cfg.BypassHeader) // it may hold a token, and is for us
+	defer p.passesAsked(a)()
 	began := time.Now()
 	p.pass(w, a.in, mark)
 	a.waited = time.Since(began)

@@ -199,7 +199,7 @@ func (p *Proxy) judge(a *ask, raw *rawAnswer) (*store.Entry, string) {
 	e := &store.Entry{
 		Key: a.key, Status: raw.status, Header: storedHeader(raw.header), Body: bytes.Clone(raw.body), Gzip: raw.gzip,
 		Length: len(plain), Digest: hex.EncodeToString(sum[:16]), StoredAt: time.Now(),
-		Fresh: p.cfg.CacheTTL, Stale: p.cfg.StaleTTL,
+		Fresh: p.cfg.CacheTTL, Stale: p.cfg.StaleTTL, Spelling: a.request.Spelling(a.revisions),
 	}
 	p.shorten(a, e, lastDate)
 	if !e.Gzip && len(e.Body) >= compressFrom {

@@ -41,6 +41,8 @@ type Proxy struct {
 	access    *upstream.Access
 	foreign   *foreignRuns
 
+	background
+
 	metrics   *metrics
 	redisDown atomic.Bool
 	draining  atomic.Bool
@@ -74,6 +76,7 @@ func New(cfg *config.Config, log *zap.Logger) (*Proxy, error) {
 		}
 	}
 	p.metrics = newMetrics(keying.Routes(), p.memory.Used)
+	p.startBackground()
 	return p, nil
 }
 
@@ -99,6 +102,7 @@ func (p *Proxy) Close(ctx context.Context) error {
 	case <-ctx.Done():
 		return fmt.Errorf("waiting for calls to the upstream: %w", ctx.Err())
 	}
+	p.closeBackground(ctx)
 	p.memory.Close()
 	p.transport.CloseIdleConnections()
 	if p.redis == nil {
@@ -124,6 +128,7 @@ func (p *Proxy) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		p.revisions.Forget(bot)
 		defer p.revisions.Forget(bot)
 	}
+	defer p.passesThrough(r)()
 	p.pass(w, r, nil)
 }
 

@@ -1,0 +1,115 @@
+package proxy
+
+import (
+	"context"
+	"net/http"
+	"path"
+	"strings"
+	"sync/atomic"
+	"time"
+
+	"warmfront/keying"
+	"warmfront/proxy/store"
+)
+
+// runBacktest is the route whose every run saves the bot's metrics (contract, trap 7).
+const runBacktest = "run-backtest"
+
+// background is what goes on behind the answers. No answer waits for any of it.
+type background struct {
+	audit     *audit
+	writeback *writeback // nil without METRICS_WRITEBACK
+	waiting   atomic.Int64
+	// beginWrite hears before, and end after, something of our own moves a bot's saved metrics.
+	beginWrite func(bot string) (end func())
+}
+
+func (p *Proxy) startBackground() {
+	p.beginWrite = func(string) func() { return func() {} }
+	p.audit = newAudit(p)
+	if p.cfg.MetricsWriteback {
+		p.writeback = newWriteback(p)
+	}
+}
+
+// closeBackground ends the audit and waits for the write-back, but leaves some of ctx's time to
+// whoever closes next.
+func (p *Proxy) closeBackground(ctx context.Context) {
+	p.audit.close()
+	if deadline, ok := ctx.Deadline(); ok {
+		var cancel context.CancelFunc
+		ctx, cancel = context.WithTimeout(ctx, time.Until(deadline)*3/4)
+		defer cancel()
+	}
+	p.writeback.close(ctx)
+}
+
+// hasHit is called when a stored answer has been served as a hit.
+func (p *Proxy) hasHit(a *ask, e *store.Entry) {
+	if a.route.Name == runBacktest {
+		p.writeback.hit(a.request.Bot, e)
+	}
+	p.audit.consider(a, e)
+}
+
+// fillFor fills for users who wait, and notes what that makes of the bot's saved metrics.
+func (p *Proxy) fillFor(ctx context.Context, a *ask) *result {
+	p.waiting.Add(1)
+	defer p.waiting.Add(-1)
+	if a.route.Name != runBacktest {
+		return p.fill(ctx, a)
+	}
+	p.writeback.begin(a.request.Bot)
+	end := ending{}
+	defer func() { p.writeback.end(a.request.Bot, end) }()
+	res := p.fill(ctx, a)
+	ran := res.answer != nil && res.answer.status == http.StatusOK && res.answer.broken == nil
+	end = ending{saved: res.entry, last: ran}
+	return res
+}
+
+// passesAsked is called when an intercepted request goes to the server past the cache; the function
+// that it gives, when the answer is over.
+func (p *Proxy) passesAsked(a *ask) (end func()) {
+	p.waiting.Add(1)
+	if a.route.Name != runBacktest {
+		return func() { p.waiting.Add(-1) }
+	}
+	_, bot, _ := keying.Match(a.in.Method, a.in.URL.EscapedPath())
+	p.writeback.begin(bot)
+	return func() {
+		p.writeback.end(bot, ending{last: true})
+		p.waiting.Add(-1)
+	}
+}
+
+// passesThrough is the same for what is not intercepted: some of it moves saved metrics.
+func (p *Proxy) passesThrough(r *http.Request) (end func()) {
+	bot, moves := movesMetrics(r)
+	switch {
+	case !moves:
+		return func() {}
+	case bot == "":
+		p.writeback.forgetAll()
+		return p.writeback.forgetAll
+	}
+	p.writeback.begin(bot)
+	return func() { p.writeback.end(bot, ending{last: true}) }
+}
+
+// movesMetrics reports whether a request that is not intercepted may change saved metrics, and of
+// which bot: "" for any. Saving the bot itself and making a new one leave them as they are.
+func movesMetrics(r *http.Request) (bot string, moves bool) {
+	if strings.HasPrefix(strings.ToLower(r.URL.Path), "/api/admin/cache/prewarm") {
+		return "", r.Method != http.MethodGet
+	}
+	bot, writes := writesBot(r)
+	if !writes {
+		return "", false
+	}
+	below := strings.TrimPrefix(strings.ToLower(path.Clean(r.URL.Path)), "/api/bots")
+	if r.Method == http.MethodPost && below == "" || r.Method == http.MethodPut && strings.Count(below, "/") == 1 {
+		return "", false
+	}
+	return bot, true
+}
