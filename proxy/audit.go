@@ -215,12 +215,12 @@ func (u *audit) compute(ctx context.Context, a *ask, e *store.Entry) ([]byte, er
 	if !u.p.writeback.beginAudit(a.request.Bot, e.Key) {
 		return nil, &errDiscarded{"other-variant"}
 	}
-	end := ending{}
+	end := ending{unsure: true}
 	defer func() { u.p.writeback.end(a.request.Bot, end) }()
 	defer u.p.beginWrite(a.request.Bot)()
 	fresh, err := u.ask(ctx, a)
 	if err == nil {
-		end.saved = e
+		end = ending{saved: e}
 	}
 	return fresh, err
 }

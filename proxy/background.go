@@ -60,11 +60,12 @@ func (p *Proxy) fillFor(ctx context.Context, a *ask) *result {
 		return p.fill(ctx, a)
 	}
 	p.writeback.begin(a.request.Bot)
-	end := ending{}
+	end := ending{unsure: true}
 	defer func() { p.writeback.end(a.request.Bot, end) }()
 	res := p.fill(ctx, a)
-	ran := res.answer != nil && res.answer.status == http.StatusOK && res.answer.broken == nil
-	end = ending{saved: res.entry, last: ran}
+	if res.answer != nil && res.answer.broken == nil {
+		end = ending{saved: res.entry, last: res.answer.status == http.StatusOK}
+	}
 	return res
 }
 
@@ -76,9 +77,9 @@ func (p *Proxy) passesAsked(a *ask) (end func()) {
 		return func() { p.waiting.Add(-1) }
 	}
 	_, bot, _ := keying.Match(a.in.Method, a.in.URL.EscapedPath())
-	p.writeback.begin(bot)
+	ended := p.writeback.passes(bot)
 	return func() {
-		p.writeback.end(bot, ending{last: true})
+		ended(a.in.Context().Err() != nil)
 		p.waiting.Add(-1)
 	}
 }
@@ -93,8 +94,8 @@ func (p *Proxy) passesThrough(r *http.Request) (end func()) {
 		p.writeback.forgetAll()
 		return p.writeback.forgetAll
 	}
-	p.writeback.begin(bot)
-	return func() { p.writeback.end(bot, ending{last: true}) }
+	ended := p.writeback.passes(bot)
+	return func() { ended(r.Context().Err() != nil) }
 }
 
 // movesMetrics reports whether a request that is not intercepted may change saved metrics, and of

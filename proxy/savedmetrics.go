@@ -71,7 +71,7 @@ func readMetrics(d *jsontext.Decoder) (savedMetrics, error) {
 			m = append(m, savedField{name, v.Clone()})
 		}
 	}
-	if len(m) == 0 {
+	if _, err := d.ReadToken(); err != nil || len(m) == 0 {
 		return nil, errNoMetrics
 	}
 	return m, nil

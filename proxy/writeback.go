@@ -2,13 +2,10 @@ package proxy
 
 import (
 	"context"
-	"errors"
 	"sync"
 	"time"
 
-	"github.com/cenkalti/backoff/v5"
 	"github.com/prometheus/client_golang/prometheus"
-	"go.uber.org/zap"
 
 	"warmfront/proxy/store"
 	"warmfront/proxy/upstream"
@@ -19,12 +16,6 @@ const (
 	maxWantedBytes   = 64 << 20 // of stored answers that they hold
 	maxKnownMetrics  = 50_000   // bots of which it is remembered what was saved
 	writebackWorkers = 4
-	writebackFor     = time.Minute // of tries, for one answer
-)
-
-var (
-	errSuperseded = errors.New("another answer came since")
-	errNoMetrics  = errors.New("the stored answer shows no metrics")
 )
 
 // writeback leaves each bot's saved metrics as the server would have. The server saves them on every
@@ -57,14 +48,21 @@ type botMetrics struct {
 	mixed   bool         // a run met another, or a request of ours: the order isn't known
 	moves   uint64       // counts what may have moved the saved metrics besides requests of ours
 
+	// Until unsure, a run that was given up may still save its metrics. Meanwhile the answer of seen is
+	// looked after now and then only.
+	unsure  time.Time
+	seen    string
+	lookOut time.Time
+
 	queued, working bool
 }
 
-// ending says how a run at the server ended. With last it saved its metrics, whatever they are; with
-// saved they are those of that answer. Without either nobody knows.
+// ending says how a run at the server ended. With last it saved its metrics, whatever they are, before
+// anybody was answered; with saved they are those of that answer. With unsure it may go on there.
 type ending struct {
-	saved *store.Entry
-	last  bool
+	saved  *store.Entry
+	last   bool
+	unsure bool
 }
 
 func newWriteback(p *Proxy) *writeback {
@@ -90,13 +88,26 @@ func (w *writeback) hit(bot string, e *store.Entry) {
 	switch {
 	case b.wanted != nil && b.wanted.Key == e.Key:
 	case b.wanted == nil && b.runs == 0 && (b.saved == e.Key || b.refused == e.Key):
+	case b.wanted == nil && b.runs == 0 && b.seen == e.Key && time.Now().Before(b.lookOut):
 	default:
 		w.want(b, e)
 		w.schedule(bot, b)
 	}
 }
 
-// begin notes a run that reaches the server, or another request that moves the bot's saved metrics.
+// passes notes a request that moves the bot's saved metrics and whose answer is not ours; the function
+// that it gives, that it is over, or was given up.
+func (w *writeback) passes(bot string) (ended func(givenUp bool)) {
+	if w == nil {
+		return func(bool) {}
+	}
+	// Whoever was answered before it came was so before it; who is answered meanwhile may be after it.
+	w.forget(bot)
+	w.begin(bot)
+	return func(givenUp bool) { w.end(bot, ending{unsure: givenUp}) }
+}
+
+// begin notes a run that reaches the server.
 func (w *writeback) begin(bot string) {
 	if w == nil {
 		return
@@ -141,13 +152,15 @@ func (w *writeback) end(bot string, how ending) {
 	defer w.mu.Unlock()
 	b := w.bot(bot)
 	b.runs--
-	b.moves++
 	clear := !b.mixed && !b.working
 	if b.runs == 0 {
 		b.mixed = false
 	}
-	b.saved, b.refused = "", ""
-	if how.saved != nil && clear {
+	b.lose()
+	if how.unsure {
+		b.unsure = time.Now().Add(w.p.cfg.UpstreamTimeout)
+	}
+	if how.saved != nil && clear && time.Now().After(b.unsure) {
 		b.saved = how.saved.Key
 	}
 	if how.last {
@@ -169,9 +182,14 @@ func (w *writeback) forget(bot string) {
 	defer w.mu.Unlock()
 	if b := w.bots[bot]; b != nil {
 		w.unwant(b)
-		b.saved, b.refused = "", ""
-		b.moves++
+		b.lose()
 	}
+}
+
+// lose makes what was known unknown.
+func (b *botMetrics) lose() {
+	b.saved, b.refused, b.seen = "", "", ""
+	b.moves++
 }
 
 // forgetAll notes that any bot's may have been moved. What is waiting is compared before it is sent.
@@ -182,8 +200,7 @@ func (w *writeback) forgetAll() {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	for _, b := range w.bots {
-		b.saved, b.refused = "", ""
-		b.moves++
+		b.lose()
 	}
 }
 
@@ -258,125 +275,4 @@ func (w *writeback) schedule(id string, b *botMetrics) {
 		w.workers++
 		w.running.Go(w.work)
 	}
-}
-
-func (w *writeback) work() {
-	for {
-		j := w.next()
-		if j == nil {
-			return
-		}
-		w.finish(j, w.save(j))
-	}
-}
-
-// job is one answer whose metrics are being written back.
-type job struct {
-	bot   string
-	b     *botMetrics
-	entry *store.Entry
-	moves uint64
-	look  bool // at what the server has, first
-}
-
-// next takes the next job; nil when there is none, and the worker must end.
-func (w *writeback) next() *job {
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	for len(w.queue) > 0 {
-		id := w.queue[0]
-		w.queue = w.queue[1:]
-		b := w.bots[id]
-		b.queued = false
-		switch {
-		case b.wanted == nil || b.runs > 0:
-		case b.wanted.Key == b.saved:
-			w.unwant(b)
-		default:
-			b.working = true
-			return &job{bot: id, b: b, entry: b.wanted, moves: b.moves, look: b.saved == ""}
-		}
-	}
-	w.workers--
-	return nil
-}
-
-// save brings the server's saved metrics to those of the job's answer.
-func (w *writeback) save(j *job) error {
-	metrics, err := metricsIn(j.entry, int64(w.p.cfg.MaxEntry))
-	if err != nil {
-		return err
-	}
-	_, err = backoff.Retry(w.ctx, func() (struct{}, error) {
-		err := w.try(j, metrics)
-		if errors.Is(err, upstream.ErrRefused) || errors.Is(err, errSuperseded) {
-			err = backoff.Permanent(err)
-		}
-		return struct{}{}, err
-	}, backoff.WithBackOff(&backoff.ExponentialBackOff{
-		InitialInterval: 200 * time.Millisecond, RandomizationFactor: 0.5, Multiplier: 2, MaxInterval: 10 * time.Second,
-	}), backoff.WithMaxElapsedTime(writebackFor))
-	return err
-}
-
-func (w *writeback) try(j *job, metrics savedMetrics) error {
-	if !w.isLast(j) {
-		return errSuperseded
-	}
-	if j.look {
-		shown, err := w.client.SavedMetrics(w.ctx, j.bot)
-		if err != nil {
-			return err
-		}
-		if metrics.shownIn(shown) {
-			return nil
-		}
-		if !w.isLast(j) {
-			return errSuperseded
-		}
-	}
-	defer w.p.beginWrite(j.bot)()
-	return w.client.SaveMetrics(w.ctx, j.bot, metrics.object())
-}
-
-// isLast reports whether the job's answer is still the bot's last, and no run of it is under way.
-func (w *writeback) isLast(j *job) bool {
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	return j.b.wanted == j.entry && j.b.runs == 0
-}
-
-// finish notes what came of a job.
-func (w *writeback) finish(j *job, err error) {
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	b := j.b
-	b.working = false
-	if !errors.Is(err, errSuperseded) {
-		b.saved = ""
-		if b.wanted == j.entry {
-			w.unwant(b)
-		}
-	}
-	switch {
-	case err == nil:
-		if b.moves == j.moves {
-			b.saved = j.entry.Key
-		}
-	case errors.Is(err, errSuperseded):
-	case errors.Is(err, upstream.ErrRefused), errors.Is(err, errNoMetrics):
-		b.refused = j.entry.Key
-		w.drop(j, "refused", err)
-	case w.ctx.Err() != nil:
-		w.drop(j, "closing", err)
-	default:
-		w.drop(j, "unreachable", err)
-	}
-	w.schedule(j.bot, b)
-}
-
-func (w *writeback) drop(j *job, reason string, err error) {
-	w.dropped.WithLabelValues(reason).Inc()
-	w.p.log.Warn("a bot's saved metrics are not those of the answer it was given last", zap.String("key", j.entry.Key),
-		zap.String("reason", reason), zap.Error(err))
 }
