@@ -270,4 +270,3 @@ func TestReadyzTellsTheLastMismatch(t *testing.T) {
 		t.Error(got)
 	}
 }
-

@@ -26,6 +26,7 @@ type writeback struct {
 	p       *Proxy
 	client  *upstream.Client
 	dropped *prometheus.CounterVec
+	limit   time.Duration   // of tries, for one answer
 	ctx     context.Context // ends with the proxy, at the latest
 	cancel  context.CancelFunc
 
@@ -67,7 +68,7 @@ type ending struct {
 
 func newWriteback(p *Proxy) *writeback {
 	w := &writeback{
-		p: p, client: upstream.NewClient(p.cfg.UpstreamURL, p.transport, p.cfg.UpstreamTimeout), bots: map[string]*botMetrics{},
+		p: p, client: upstream.NewClient(p.cfg.UpstreamURL, p.transport, p.cfg.UpstreamTimeout), bots: map[string]*botMetrics{}, limit: writebackFor,
 		dropped: prometheus.NewCounterVec(prometheus.CounterOpts{
 			Name: "warmfront_writeback_dropped_total", Help: "Metrics of a bot that were not written back after a hit.",
 		}, []string{"reason"}),
@@ -126,11 +127,11 @@ func (w *writeback) beginAudit(bot, key string) bool {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	b := w.bot(bot)
-	last := b.saved
+	last := b.saved == key || b.refused == key || b.seen == key
 	if b.wanted != nil {
-		last = b.wanted.Key
+		last = b.wanted.Key == key
 	}
-	if last != key || b.runs > 0 {
+	if !last || b.runs > 0 {
 		return false
 	}
 	w.started(b)

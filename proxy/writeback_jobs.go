@@ -11,8 +11,8 @@ import (
 	"warmfront/proxy/upstream"
 )
 
-// How long one answer's metrics are tried to be written back, and how soon those are looked at again
-// that a run that was given up may still overwrite.
+// For how long one answer's metrics are sent again and again, and how soon those are looked at again that
+// a run that was given up may still overwrite.
 const (
 	writebackFor   = time.Minute
 	lookAgainAfter = 5 * time.Second
@@ -78,7 +78,7 @@ func (w *writeback) save(j *job) error {
 		return struct{}{}, err
 	}, backoff.WithBackOff(&backoff.ExponentialBackOff{
 		InitialInterval: 200 * time.Millisecond, RandomizationFactor: 0.5, Multiplier: 2, MaxInterval: 10 * time.Second,
-	}), backoff.WithMaxElapsedTime(writebackFor))
+	}), backoff.WithMaxElapsedTime(w.limit))
 	return err
 }
 

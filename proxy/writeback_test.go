@@ -50,9 +50,12 @@ func (s *metricsServer) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	}
 	s.puts = append(s.puts, string(body))
 	if len(s.status) > 0 {
-		status := s.status[0]
+		if s.status[0] < 0 {
+			w.WriteHeader(http.StatusServiceUnavailable)
+			return
+		}
+		w.WriteHeader(s.status[0])
 		s.status = s.status[1:]
-		w.WriteHeader(status)
 		return
 	}
 	s.saved = string(body)
@@ -141,7 +144,13 @@ func TestWritebackSendsOnceAVariantAndLooksFirstWhenItDoesNotKnow(t *testing.T) 
 			w.hit("b", one)
 		}, 0, 0},
 		{"during a run that passes", `{}`, func(w *writeback) { ended := w.passes("b"); w.hit("b", two); ended(false) }, 1, 1},
-		{"before a run that passes", `{}`, func(w *writeback) { w.begin("b"); w.hit("b", two); ended := w.passes("b"); ended(false); w.end("b", ending{}) }, 0, 0},
+		{"before a run that passes", `{}`, func(w *writeback) {
+			w.begin("b")
+			w.hit("b", two)
+			ended := w.passes("b")
+			ended(false)
+			w.end("b", ending{})
+		}, 0, 0},
 		{"two fills at once", `{"cagr":0.2}`, func(w *writeback) {
 			w.begin("b")
 			w.begin("b")
@@ -197,20 +206,25 @@ func TestWritebackInFlightIsFollowedByTheLastAnswer(t *testing.T) {
 func TestWritebackThatCantBeDoneIsDroppedAndCounted(t *testing.T) {
 	for _, c := range []struct {
 		reason string
-		status []int
+		status []int // of the PUTs; a negative one for ever
 		entry  *store.Entry
 		puts   int
 	}{
 		{"refused", []int{400, 400}, variant("1", `"cagr":0.1`), 1},
 		{"refused", []int{503, 404}, variant("1", `"cagr":0.1`), 2},
 		{"", []int{429, 500}, variant("1", `"cagr":0.1`), 3},
+		{"unreachable", []int{503, -1}, variant("1", `"cagr":0.1`), -1},
 		{"refused", nil, variant("1", `"cagr":null`), 0},
 		{"refused", nil, &store.Entry{Key: "1", Body: []byte(`{"success":true}`)}, 0},
 		{"refused", nil, &store.Entry{Key: "1", Body: []byte(`{"metrics"`), Gzip: true}, 0},
 	} {
 		s := &metricsServer{status: c.status}
 		w := startWriteback(t, s)
-		for range 3 {
+		tries := 3
+		if c.reason == "unreachable" {
+			w.limit, tries = 500*time.Millisecond, 1 // it may be there again at the next hit
+		}
+		for range tries {
 			w.hit("b", c.entry)
 			settled(t, w)
 		}
@@ -218,7 +232,7 @@ func TestWritebackThatCantBeDoneIsDroppedAndCounted(t *testing.T) {
 		if c.reason != "" {
 			dropped = testutil.ToFloat64(w.dropped.WithLabelValues(c.reason))
 		}
-		if _, puts, _ := s.did(); puts != c.puts || (dropped == 1) != (c.reason != "") || testutil.CollectAndCount(w.dropped) > 1 {
+		if _, puts, _ := s.did(); c.puts >= 0 && puts != c.puts || (dropped == 1) != (c.reason != "") || testutil.CollectAndCount(w.dropped) > 1 {
 			t.Errorf("%s, %v: %d writes, %v dropped", c.entry.Body, c.status, puts, dropped)
 		}
 	}

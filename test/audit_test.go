@@ -108,7 +108,7 @@ func TestAuditFindsThatIdsMatter(t *testing.T) {
 		}
 	}
 	// Nor is the wrong answer left for others.
-	other := warmfront(t, up.URL, harness.Env{"AUDIT_RATE": "0", "REDIS_URL": r.URL()})
+	other := warmfront(t, up.URL, harness.Env{"REDIS_URL": r.URL()})
 	a := post(t, other.URL+"/api/backtest", odd)
 	expect(t, a, 200, "X-Cache: MISS")
 	if curve(t, a) != right[odd] {

@@ -91,7 +91,7 @@ func hits(t *testing.T, w *harness.Server, variant string) {
 
 func TestWritebackLeavesTheMetricsOfTheAnswerGivenLast(t *testing.T) {
 	up := upstream(t)
-	w := warmfront(t, up.URL, harness.Env{"AUDIT_RATE": "0"})
+	w := warmfront(t, up.URL, nil)
 	closed, open := variants(t, up, w)
 	hits(t, w, openVariant)
 	hits(t, w, closeVariant)
@@ -110,7 +110,7 @@ func TestWritebackLeavesTheMetricsOfTheAnswerGivenLast(t *testing.T) {
 
 func TestWritebackAfterARestartLooksAtWhatTheServerHas(t *testing.T) {
 	up, r := upstream(t), redisServer(t)
-	env := harness.Env{"AUDIT_RATE": "0", "REDIS_URL": r.URL()}
+	env := harness.Env{"REDIS_URL": r.URL()}
 	w := warmfront(t, up.URL, env)
 	closed, _ := variants(t, up, w)
 	w.Stop()
@@ -125,7 +125,7 @@ func TestWritebackAfterARestartLooksAtWhatTheServerHas(t *testing.T) {
 
 func TestWritebackIsDoneBeforeTheEnd(t *testing.T) {
 	up := upstream(t)
-	w := warmfront(t, up.URL, harness.Env{"AUDIT_RATE": "0"})
+	w := warmfront(t, up.URL, nil)
 	closed, _ := variants(t, up, w)
 	override(t, up, harness.Override{Method: "PUT", Path: metricsPath, DelayMS: 300})
 	hits(t, w, closeVariant)
@@ -135,7 +135,7 @@ func TestWritebackIsDoneBeforeTheEnd(t *testing.T) {
 
 func TestWritebackThatTheServerRefusesIsDropped(t *testing.T) {
 	up := upstream(t)
-	w := warmfront(t, up.URL, harness.Env{"AUDIT_RATE": "0"})
+	w := warmfront(t, up.URL, nil)
 	variants(t, up, w)
 	override(t, up, harness.Override{Method: "PUT", Path: metricsPath, Status: 400, Body: "<html>Bad Request</html>", Times: 9})
 	for range 3 {
@@ -153,7 +153,7 @@ func TestWritebackThatTheServerRefusesIsDropped(t *testing.T) {
 
 func TestWritebackIsTriedAgainWhenTheServerIsDownForAMoment(t *testing.T) {
 	up := upstream(t)
-	w := warmfront(t, up.URL, harness.Env{"AUDIT_RATE": "0"})
+	w := warmfront(t, up.URL, nil)
 	closed, _ := variants(t, up, w)
 	override(t, up, harness.Override{Method: "PUT", Path: metricsPath, Status: 503, Body: "{}", Times: 2})
 	hits(t, w, closeVariant)
@@ -166,7 +166,7 @@ func TestWritebackIsTriedAgainWhenTheServerIsDownForAMoment(t *testing.T) {
 
 func TestWritebackOfTheLastOfTwoHitsWins(t *testing.T) {
 	up := upstream(t)
-	w := warmfront(t, up.URL, harness.Env{"AUDIT_RATE": "0"})
+	w := warmfront(t, up.URL, nil)
 	closed, open := variants(t, up, w)
 	third := post(t, w.URL+runPath, `{"mode":"OC"}`)
 	expect(t, third, 200, "X-Cache: MISS")
@@ -185,7 +185,7 @@ func TestWritebackOfTheLastOfTwoHitsWins(t *testing.T) {
 
 func TestARunOrAMetricsWriteThatPassesIsTheLastWord(t *testing.T) {
 	up := upstream(t)
-	w := warmfront(t, up.URL, harness.Env{"AUDIT_RATE": "0"})
+	w := warmfront(t, up.URL, nil)
 	closed, open := variants(t, up, w)
 	hits(t, w, closeVariant)
 	becomes(t, up, "bot-7", closed)
@@ -206,12 +206,12 @@ func TestARunOrAMetricsWriteThatPassesIsTheLastWord(t *testing.T) {
 
 func TestMetricsWritebackCanBeSwitchedOff(t *testing.T) {
 	up := upstream(t)
-	w := warmfront(t, up.URL, harness.Env{"AUDIT_RATE": "0", "METRICS_WRITEBACK": "false"})
+	w := warmfront(t, up.URL, harness.Env{"METRICS_WRITEBACK": "false"})
 	_, open := variants(t, up, w)
 	for range 3 {
 		hits(t, w, closeVariant)
 	}
-	on := warmfront(t, up.URL, harness.Env{"AUDIT_RATE": "0"})
+	on := warmfront(t, up.URL, nil)
 	behind(t, up, on)
 	becomes(t, up, "bot-7", open)
 	reached(t, up, metricsRoute, 1) // behind's
@@ -219,7 +219,7 @@ func TestMetricsWritebackCanBeSwitchedOff(t *testing.T) {
 
 func TestNullsAreLeftOutOfTheWriteback(t *testing.T) {
 	up := upstream(t)
-	w := warmfront(t, up.URL, harness.Env{"AUDIT_RATE": "0"})
+	w := warmfront(t, up.URL, nil)
 	override(t, up, harness.Override{Method: "POST", Path: runPath, Status: 200, Headers: asJSON,
 		Body: strings.Replace(canned("nulls"), `"cagr":0.1`, `"cagr":0.25,"sortinoRatio":null`, 1)})
 	a := post(t, w.URL+runPath, closeVariant)
