@@ -62,8 +62,10 @@ type condemnation struct {
 	until  time.Time
 }
 
-// maxCondemned bounds their memory. Each is needed until its entry has expired everywhere.
-const maxCondemned = 10_000
+const (
+	maxCondemned    = 10_000 // each is needed until its entry has expired everywhere
+	maxDataPatience = 2 * time.Minute
+)
 
 func newAudit(p *Proxy) *audit {
 	u := &audit{
@@ -180,8 +182,7 @@ func (u *audit) run(a *ask, e *store.Entry) {
 	case same:
 		u.done.WithLabelValues(a.route.Name).Inc()
 	default:
-		u.differs(ctx, a, e, where)
-		u.done.WithLabelValues(a.route.Name).Inc()
+		u.differs(a, e, where)
 	}
 }
 
@@ -253,9 +254,26 @@ func (u *audit) ask(ctx context.Context, a *ask) ([]byte, error) {
 	return plain, nil
 }
 
-// differs deals with an answer that was wrong.
-func (u *audit) differs(ctx context.Context, a *ask, e *store.Entry, where string) {
+// differs deals with an answer that isn't what the server computes. It is dropped in any case; what else
+// follows waits until new data would have been seen, which is the likeliest reason for a difference.
+func (u *audit) differs(a *ask, e *store.Entry, where string) {
 	u.drop(e)
+	select {
+	case <-time.After(min(2*u.p.cfg.DataDateInterval, maxDataPatience)):
+	case <-u.ctx.Done():
+	}
+	if now, sure := u.p.data.Current(); !sure || now.Generation != a.data.Generation || u.ctx.Err() != nil {
+		u.discarded.WithLabelValues("data-changed").Inc()
+		return
+	}
+	u.convict(a, e, where)
+}
+
+// convict counts and tells of an answer that was wrong, and stops taking ids for meaningless where they
+// may have been the reason.
+func (u *audit) convict(a *ask, e *store.Entry, where string) {
+	ctx, cancel := context.WithTimeout(u.ctx, u.p.cfg.UpstreamTimeout)
+	defer cancel()
 	ids := "as before"
 	if u.spelledDifferently(ctx, a, e) && !u.exact[a.route].Swap(true) {
 		ids = "exact from now on"
@@ -264,6 +282,7 @@ func (u *audit) differs(ctx context.Context, a *ask, e *store.Entry, where strin
 	u.report.Mismatches++
 	u.report.LastMismatch = &mismatch{Key: e.Key, Route: a.route.Name, Path: where, At: time.Now().UTC()}
 	u.mu.Unlock()
+	u.done.WithLabelValues(a.route.Name).Inc()
 	u.mismatches.WithLabelValues(a.route.Name).Inc()
 	u.p.log.Warn("a stored answer is not what the server computes; it was dropped", zap.String("route", a.route.Name),
 		zap.String("key", e.Key), zap.String("path", where), zap.String("ids", ids))

@@ -1,6 +1,7 @@
 package proxy
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"net/http"
@@ -16,7 +17,8 @@ import (
 	"warmfront/proxy/store"
 )
 
-func auditing(c *config.Config) { c.AuditRate = 1 }
+// auditing audits every hit. Whoever polls the data date is the test.
+func auditing(c *config.Config) { c.AuditRate, c.DataDateInterval = 1, time.Millisecond }
 
 // until asks again and again for what must come true soon.
 func until(t *testing.T, ok func() error) {
@@ -119,6 +121,27 @@ func TestAuditDropsWhatDiffers(t *testing.T) {
 		if exact.Load() {
 			t.Errorf("%s is keyed by exact ids", route.Name)
 		}
+	}
+}
+
+func TestADifferenceThatNewDataExplainsIsNoMismatch(t *testing.T) {
+	s := &fakeServer{}
+	p := startProxy(t, s, auditing)
+	right := string(backtestAnswer("2026-01-14", 3))
+	answering(s, strings.Replace(right, `0.1`, `0.2`, 1), right)
+	p.audit.onDrop = func(string) {
+		s.mu.Lock()
+		s.text += "'"
+		s.mu.Unlock()
+		if err := p.data.Poll(context.Background()); err != nil {
+			t.Error(err)
+		}
+	}
+	expect(t, run(p, `{}`, nil), "MISS")
+	expect(t, run(p, `{}`, nil), "HIT")
+	rested(t, p)
+	if n := testutil.ToFloat64(p.audit.discarded.WithLabelValues("data-changed")); n != 1 || p.audit.state().Mismatches != 0 {
+		t.Errorf("%v discarded, %+v", n, p.audit.state())
 	}
 }
 

@@ -40,6 +40,7 @@ type job struct {
 	entry *store.Entry
 	moves uint64
 	look  bool // at what the server has, first
+	sent  bool // even if no answer says so, the server may have it
 }
 
 // next takes the next job; nil when there is none, and the worker must end.
@@ -98,6 +99,7 @@ func (w *writeback) try(j *job, metrics savedMetrics) error {
 			return errSuperseded
 		}
 	}
+	j.sent = true
 	defer w.p.beginWrite(j.bot)()
 	return w.client.SaveMetrics(w.ctx, j.bot, metrics.object())
 }
@@ -115,11 +117,11 @@ func (w *writeback) finish(j *job, err error) {
 	defer w.mu.Unlock()
 	b := j.b
 	b.working = false
-	if !errors.Is(err, errSuperseded) {
+	if j.sent {
 		b.saved = ""
-		if b.wanted == j.entry {
-			w.unwant(b)
-		}
+	}
+	if b.wanted == j.entry && !errors.Is(err, errSuperseded) {
+		w.unwant(b)
 	}
 	switch {
 	case err == nil:

@@ -28,6 +28,7 @@ type metricsServer struct {
 	looks  int
 	puts   []string
 	status []int         // of the next PUTs; then 200
+	landed bool          // whatever their status, they are saved
 	hold   chan struct{} // each PUT takes one, when set
 	held   chan struct{} // and says so before
 }
@@ -56,6 +57,9 @@ func (s *metricsServer) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		}
 		w.WriteHeader(s.status[0])
 		s.status = s.status[1:]
+		if s.landed {
+			s.saved = string(body)
+		}
 		return
 	}
 	s.saved = string(body)
@@ -199,6 +203,22 @@ func TestWritebackInFlightIsFollowedByTheLastAnswer(t *testing.T) {
 	close(s.hold)
 	settled(t, w)
 	if _, puts, saved := s.did(); saved != `{"cagr":0.2}` || puts != 3 {
+		t.Errorf("%d writes; the server has %s", puts, saved)
+	}
+}
+
+func TestWritebackThatMayHaveLandedIsLookedAfter(t *testing.T) {
+	s := &metricsServer{status: []int{503}, landed: true, hold: make(chan struct{}), held: make(chan struct{}, 9)}
+	w := startWriteback(t, s)
+	one, two := variant("1", `"cagr":0.1`), variant("2", `"cagr":0.2`)
+	w.begin("b")
+	w.end("b", ending{saved: two, last: true})
+	w.hit("b", one)
+	<-s.held
+	w.hit("b", two)
+	close(s.hold)
+	settled(t, w)
+	if _, puts, saved := s.did(); puts != 2 || saved != `{"cagr":0.2}` {
 		t.Errorf("%d writes; the server has %s", puts, saved)
 	}
 }
