@@ -153,7 +153,7 @@ func (w *writeback) end(bot string, how ending) {
 	defer w.mu.Unlock()
 	b := w.bot(bot)
 	b.runs--
-	clear := !b.mixed && !b.working
+	alone := !b.mixed && !b.working
 	if b.runs == 0 {
 		b.mixed = false
 	}
@@ -161,13 +161,13 @@ func (w *writeback) end(bot string, how ending) {
 	if how.unsure {
 		b.unsure = time.Now().Add(w.p.cfg.UpstreamTimeout)
 	}
-	if how.saved != nil && clear && time.Now().After(b.unsure) {
+	if how.saved != nil && alone && time.Now().After(b.unsure) {
 		b.saved = how.saved.Key
 	}
 	if how.last {
 		// Whoever was answered before was so before this one.
 		w.unwant(b)
-		if how.saved != nil && !clear {
+		if how.saved != nil && !alone {
 			w.want(b, how.saved)
 		}
 	}

@@ -207,6 +207,25 @@ func TestWritebackInFlightIsFollowedByTheLastAnswer(t *testing.T) {
 	}
 }
 
+func TestWritebackThatMetAForeignWriteIsNotBelieved(t *testing.T) {
+	s := &metricsServer{hold: make(chan struct{}), held: make(chan struct{}, 9)}
+	w := startWriteback(t, s)
+	one := variant("1", `"cagr":0.1`)
+	w.hit("b", one)
+	<-s.held
+	w.passes("b")(false)
+	close(s.hold)
+	settled(t, w)
+	s.mu.Lock()
+	s.saved = `{"cagr":0.5}` // it came last
+	s.mu.Unlock()
+	w.hit("b", one)
+	settled(t, w)
+	if looks, puts, saved := s.did(); looks != 2 || puts != 2 || saved != `{"cagr":0.1}` {
+		t.Errorf("%d looks, %d writes; the server has %s", looks, puts, saved)
+	}
+}
+
 func TestWritebackThatMayHaveLandedIsLookedAfter(t *testing.T) {
 	s := &metricsServer{status: []int{503}, landed: true, hold: make(chan struct{}), held: make(chan struct{}, 9)}
 	w := startWriteback(t, s)

@@ -136,6 +136,13 @@ func TestAuditFindsThatTheIdsOfASavedBotMatter(t *testing.T) {
 	if curve(t, a) == curve(t, old) || curve(t, a) != curve(t, post(t, up.URL+runPath, `{"forceRefresh":true}`)) {
 		t.Fatalf("not the backtest of the bot as it is\n%s", a)
 	}
+	// From now on a saved bot's ids count, in both directions.
+	expect(t, post(t, w.URL+runPath, `{}`), 200, "X-Cache: HIT")
+	edit(t, up, w.URL, "bot-7", map[string]any{"payload": ended(t, up, "bot-7", "0")})
+	a = post(t, w.URL+runPath, `{}`)
+	if expect(t, a, 200); a.Header.Get("X-Cache") == "HIT" || curve(t, a) != curve(t, old) {
+		t.Fatalf("not the backtest of the bot as it is\n%s", a)
+	}
 }
 
 // auditedHits hits a call until it has been audited so many times more.
