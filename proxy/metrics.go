@@ -15,6 +15,7 @@ import (
 // metrics are what /_warmfront/metrics shows. What a hit counts is looked up at the start.
 type metrics struct {
 	handler      http.Handler
+	registry     *prometheus.Registry // for counters that are kept where they are counted
 	requests     map[*keying.Route]*[outcomes][3]prometheus.Counter
 	upstreams    map[*keying.Route]prometheus.Observer
 	redisErrors  *prometheus.CounterVec
@@ -32,6 +33,7 @@ func newMetrics(routes []*keying.Route, memoryUsed func() int64) *metrics {
 		Buckets: prometheus.ExponentialBuckets(0.005, 2, 14),
 	}, []string{"route"})
 	m := &metrics{
+		registry:  registry,
 		handler:   promhttp.HandlerFor(registry, promhttp.HandlerOpts{}),
 		requests:  map[*keying.Route]*[outcomes][3]prometheus.Counter{},
 		upstreams: map[*keying.Route]prometheus.Observer{},

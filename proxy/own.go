@@ -48,6 +48,8 @@ type readiness struct {
 	DataDate    *string `json:"dataDate"`
 	Provisional bool    `json:"provisional"`
 	Warm        warm    `json:"warm"`
+
+	Audit auditReport `json:"audit"`
 }
 
 type warm struct {
@@ -57,7 +59,7 @@ type warm struct {
 // serveReady says yes once the upstream has answered, and goes on to while it is being redeployed:
 // stored answers can be served meanwhile.
 func (p *Proxy) serveReady(w http.ResponseWriter) {
-	body := readiness{Upstream: "unknown", Redis: "off"}
+	body := readiness{Upstream: "unknown", Redis: "off", Audit: p.audit.state()}
 	known := p.access.Known() || p.cfg.Access != config.AccessAuto
 	if state, sure := p.data.Current(); state != nil {
 		body.Ready, body.DataDate, body.Upstream = known, &state.Date, "down"

@@ -45,6 +45,8 @@ type Proxy struct {
 	fills     *fills
 	grants    *grants
 
+	background
+
 	metrics   *metrics
 	redisDown atomic.Bool
 	draining  atomic.Bool
@@ -85,6 +87,7 @@ func New(cfg *config.Config, log *zap.Logger) (*Proxy, error) {
 	}, log)
 	p.revisions = upstream.NewRevisions(client, cfg.RevisionInterval, p.board)
 	p.metrics = newMetrics(keying.Routes(), p.memory.Used)
+	p.startBackground()
 	return p, nil
 }
 
@@ -111,6 +114,7 @@ func (p *Proxy) Close(ctx context.Context) error {
 	case <-ctx.Done():
 		return fmt.Errorf("waiting for calls to the upstream: %w", ctx.Err())
 	}
+	p.closeBackground(ctx)
 	p.memory.Close()
 	p.transport.CloseIdleConnections()
 	if p.redis == nil {
@@ -133,6 +137,7 @@ func (p *Proxy) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	if !p.isPublic() {
 		w = p.watchRefusal(w, r)
 	}
+	defer p.passesThrough(r)()
 	if e := effectOf(r); e.kind != noEffect {
 		p.passWriting(w, r, e)
 		return
@@ -169,6 +174,14 @@ func (p *Proxy) hear(s board.Subject) {
 	switch s.Class {
 	case board.Key:
 		p.memory.Del(s.Name)
+	case board.Route:
+		p.audit.byExactIDs(s.Name)
+	case board.Bot, board.Metrics:
+		if s.Name == "" {
+			p.writeback.forgetAll()
+		} else {
+			p.writeback.forget(s.Name)
+		}
 	case board.Grant:
 		p.grants.forget(s.Name)
 	}
