@@ -1,7 +1,7 @@
 // Package proxy is Warmfront's way of a request: an intercepted one is classified, keyed, looked up
 // in memory and Redis, filled by one call to the server for all who wait, and answered; everything
 // else is streamed to the server and back untouched. What may be stored, and for how long, is
-// decided in one place (fill.go); when in doubt, the server is asked.
+// decided in one place (keep.go); when in doubt, the server is asked.
 package proxy
 
 import (
