@@ -46,6 +46,9 @@ func (l *Lab) generate() error {
 	return nil
 }
 
+// Prices is a directory of price files that no server writes to.
+func (l *Lab) Prices() (dir string, err error) { return l.prices, l.generate() }
+
 // StartUpstream starts the stand-in server and waits until it answers. PORT in env makes it take
 // that port, DATA_DIR makes it take up what an earlier one left.
 func (l *Lab) StartUpstream(env Env) (*Upstream, error) {
