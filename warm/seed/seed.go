@@ -89,7 +89,7 @@ func (s *Seeder) finish(job string, r *Report, started time.Time, err error) {
 func parallel[T, R any](ctx context.Context, items []T, work func(T) R, take func(R) error) error {
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
-	g, ctx := errgroup.WithContext(ctx)
+	var g errgroup.Group
 	results := make(chan R)
 	var next atomic.Int64
 	for range min(runtime.GOMAXPROCS(0), len(items)) {
