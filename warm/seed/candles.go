@@ -72,7 +72,7 @@ func (s *Seeder) candles(ctx context.Context, w *set, paths map[string]string, p
 			return nil
 		}
 		portion = append(portion, one.key)
-		if err := w.put(ctx, one.key, one.value); err != nil || w.staged < maxStaged {
+		if err := w.put(ctx, one.key, one.value); err != nil || w.staged < s.maxStaged {
 			return err
 		}
 		return switchOver()

@@ -26,6 +26,8 @@ type Seeder struct {
 	prefix   string
 	database string
 	log      *zap.Logger
+
+	maxStaged int // bytes; what Redis may hold twice of the candles
 }
 
 // New gives a Seeder that writes to rdb, staging under prefix, and for correlations to the Postgres at
@@ -34,7 +36,7 @@ type Seeder struct {
 // No command carries more than about a megabyte, but a client whose timeouts are meant for single reads
 // is too impatient for that: hand in one of its own with timeouts of seconds.
 func New(rdb redis.UniversalClient, prefix, databaseURL string, log *zap.Logger) *Seeder {
-	return &Seeder{redis: rdb, prefix: prefix, database: databaseURL, log: log}
+	return &Seeder{redis: rdb, prefix: prefix, database: databaseURL, log: log, maxStaged: maxStaged}
 }
 
 // Progress is told how much of a job is done, from one goroutine at a time. It may be nil.
