@@ -73,6 +73,13 @@ func TestCorrelationsAreThoseOfTheReturnsOfCommonDays(t *testing.T) {
 		}
 		curves = append(curves, c)
 	}
+	for i, at := range []float64{1e-9, 1e-6, 1e-3} { // calm and rising while others are there, wild later
+		c := curve(fmt.Sprint("calm-", i), random, 10_500, 1500)
+		for k := 1; k < 500; k++ {
+			c.Equity[k] = c.Equity[k-1] * (1.001 + at*random.NormFloat64())
+		}
+		curves = append(curves, c)
+	}
 	curves = append(curves, curve("short", random, 10_985, 100), curve("elsewhere", random, 20_000, 100))
 	var r Report
 	all := prepare(curves, &r)

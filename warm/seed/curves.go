@@ -161,34 +161,48 @@ func (j *joiner) correlate(a, b *returns) (rho float64, err error) {
 		}
 		return bounded(floats.Dot(a.unit, b.unit)), nil
 	}
-	if j.join(a, b); len(j.x) < minCommon {
+	x, y := j.join(a, b)
+	if len(x) < minCommon {
 		return 0, errTooFew
 	}
 	if a.norm == 0 || b.norm == 0 {
 		return 0, nil
 	}
-	least := still * math.Sqrt(float64(len(j.x)))
-	x, y := centre(j.x), centre(j.y)
-	if x*a.norm < least || y*b.norm < least {
+	// The sums of squares around the means, from those around zero: that loses digits where the common
+	// days' mean is far from the whole curve's, which is 0.
+	n := float64(len(x))
+	sumX, sumY, squaresX, squaresY := floats.Sum(x), floats.Sum(y), floats.Dot(x, x), floats.Dot(y, y)
+	aroundX, aroundY := squaresX-sumX*sumX/n, squaresY-sumY*sumY/n
+	if aroundX > lossy*squaresX && aroundY > lossy*squaresY && a.moves(aroundX, n) && b.moves(aroundY, n) {
+		return bounded((floats.Dot(x, y) - sumX*sumY/n) / math.Sqrt(aroundX*aroundY)), nil
+	}
+	j.x, j.y = append(j.x[:0], x...), append(j.y[:0], y...)
+	normX, normY := centre(j.x), centre(j.y)
+	if !a.moves(normX*normX, n) || !b.moves(normY*normY, n) {
 		return 0, nil
 	}
-	return bounded(floats.Dot(j.x, j.y) / (x * y)), nil
+	return bounded(floats.Dot(j.x, j.y) / (normX * normY)), nil
 }
 
-// join copies the common days' returns. Curves that begin or end at different days are the usual case,
-// holes between are not.
-func (j *joiner) join(a, b *returns) {
-	j.x, j.y = j.x[:0], j.y[:0]
+// lossy is the share of a sum of squares that leaves ten digits of a difference.
+const lossy = 1e-6
+
+// moves reports whether n of r's standardised returns with that sum of squares are more than rounding.
+func (r *returns) moves(squares, n float64) bool { return math.Sqrt(squares/n)*r.norm > still }
+
+// join gives the returns of the common days. Curves that begin or end at different days are the usual
+// case, holes between are not.
+func (j *joiner) join(a, b *returns) (x, y []float64) {
 	if len(a.days) == 0 || len(b.days) == 0 {
-		return
+		return nil, nil
 	}
 	first, last := max(a.days[0], b.days[0]), min(a.days[len(a.days)-1], b.days[len(b.days)-1])
 	i, iEnd := span(a.days, first, last)
 	k, kEnd := span(b.days, first, last)
 	if slices.Equal(a.days[i:iEnd], b.days[k:kEnd]) {
-		j.x, j.y = append(j.x, a.unit[i:iEnd]...), append(j.y, b.unit[k:kEnd]...)
-		return
+		return a.unit[i:iEnd], b.unit[k:kEnd]
 	}
+	j.x, j.y = j.x[:0], j.y[:0]
 	for i < iEnd && k < kEnd {
 		switch p, q := a.days[i], b.days[k]; {
 		case p < q:
@@ -200,6 +214,7 @@ func (j *joiner) join(a, b *returns) {
 			i, k = i+1, k+1
 		}
 	}
+	return j.x, j.y
 }
 
 // span is where the days from first to last are.
