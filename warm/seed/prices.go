@@ -153,6 +153,9 @@ func parseBars(content []byte) (b *bars, err error) {
 	case f.NumRows() < 0 || f.NumRows() > maxRows:
 		return nil, refuse(oversized, "%d rows", f.NumRows())
 	}
+	if err := checkPages(f, content); err != nil {
+		return nil, err
+	}
 	times, err := column(f, "Date", instant)
 	if err != nil {
 		return nil, err

@@ -6,6 +6,7 @@ import (
 	"math"
 	"os"
 	"path/filepath"
+	"runtime"
 	"testing"
 	"time"
 
@@ -192,6 +193,25 @@ func TestHalfWrittenFileIsNeverTakenForAWholeOne(t *testing.T) {
 			damaged := bytes.Clone(good)
 			damaged[i] ^= bit
 			_, _ = parseBars(damaged)
+		}
+	}
+}
+
+// Sizes in a page's header are varints: a few bytes make gigabytes of them.
+func TestDamagedFileCostsLittleMemory(t *testing.T) {
+	good := parquetOf(t, priceColumns())
+	allocated := func() uint64 {
+		var m runtime.MemStats
+		runtime.ReadMemStats(&m)
+		return m.TotalAlloc
+	}
+	for i := range len(good) - 5 {
+		damaged := bytes.Clone(good)
+		copy(damaged[i:], "\xfe\xff\xff\xff\x07") // the largest positive size
+		before := allocated()
+		_, err := parseBars(damaged)
+		if cost := allocated() - before; cost > 16<<20 {
+			t.Fatalf("damage at byte %d cost %d MiB (%v)", i, cost>>20, err)
 		}
 	}
 }
