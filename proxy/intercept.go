@@ -61,7 +61,10 @@ func (p *Proxy) intercept(w http.ResponseWriter, r *http.Request, route *keying.
 	}
 	if a.mode == refreshOnly {
 		// Not shared with a call under way: it began before this request asked for a fresh one.
-		p.answer(w, a, p.fill(r.Context(), a), false)
+		served := p.waits(r.Context())
+		res := p.fill(r.Context(), a)
+		served()
+		p.answer(w, a, res, false)
 		return
 	}
 	if a.sure {
@@ -74,9 +77,11 @@ func (p *Proxy) intercept(w http.ResponseWriter, r *http.Request, route *keying.
 			return
 		}
 	}
+	served := p.waits(r.Context())
 	res, joined, leave, err := p.flight.do(r.Context(), a.flightKey(), func(ctx context.Context) *result {
 		return p.load(ctx, a)
 	})
+	served()
 	defer leave()
 	if err != nil {
 		panic(http.ErrAbortHandler) // the client has left; returning would answer 200

@@ -42,8 +42,11 @@ type Proxy struct {
 	foreign   *foreignRuns
 
 	metrics   *metrics
+	hooks     hooks
 	redisDown atomic.Bool
 	draining  atomic.Bool
+
+	usersWaiting atomic.Int64
 }
 
 // New wires a Proxy; it asks nobody anything before Run.
