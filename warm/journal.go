@@ -154,9 +154,9 @@ func summed(notes []Note, m *metrics) (first []*Note, uses []use) {
 	return first, uses
 }
 
-// known are the query parameters that routes read. Others could be anything, a credential too: a
+// queryNames are the query parameters that routes read. Others could be anything, a credential too: a
 // request that has one is not remembered.
-var known = []string{"limit", "tickers", "startDate", "endDate"}
+var queryNames = []string{"limit", "tickers", "startDate", "endDate"}
 
 func mayBeKept(n *Note) bool {
 	_, rawQuery, _ := strings.Cut(n.Target, "?")
@@ -165,7 +165,7 @@ func mayBeKept(n *Note) bool {
 		return false
 	}
 	for name := range query {
-		if !slices.Contains(known, name) {
+		if !slices.Contains(queryNames, name) {
 			return false
 		}
 	}

@@ -37,17 +37,36 @@ func NewLab(programs ...string) (*Lab, error) {
 	if err := equipped(root, programs); err != nil {
 		return nil, err
 	}
-	dir, err := os.MkdirTemp("", "warmfront-lab-")
+	l, err := newLab(root)
 	if err != nil {
 		return nil, err
 	}
-	l := &Lab{root: root, dir: dir, binary: filepath.Join(dir, "warmfront"), prices: filepath.Join(dir, "prices")}
 	build := exec.Command("go", "build", "-trimpath", "-o", l.binary, ".")
 	build.Dir, build.Env = root, append(os.Environ(), "CGO_ENABLED=0")
 	if out, err := build.CombinedOutput(); err != nil {
 		return nil, errors.Join(fmt.Errorf("building warmfront: %w\n%s", err, out), l.Close())
 	}
 	return l, nil
+}
+
+// NewRedisLab is a lab for tests that need nothing but a Redis: it builds nothing.
+func NewRedisLab() (*Lab, error) {
+	root, err := checkout()
+	if err != nil {
+		return nil, err
+	}
+	if err := present([]string{"redis-server"}); err != nil {
+		return nil, err
+	}
+	return newLab(root)
+}
+
+func newLab(root string) (*Lab, error) {
+	dir, err := os.MkdirTemp("", "warmfront-lab-")
+	if err != nil {
+		return nil, err
+	}
+	return &Lab{root: root, dir: dir, binary: filepath.Join(dir, "warmfront"), prices: filepath.Join(dir, "prices")}, nil
 }
 
 // Close ends what still runs, newest first, and removes the temporary directory.
@@ -76,13 +95,20 @@ func checkout() (string, error) {
 
 // equipped reports what make setup would have installed. Nothing is ever skipped for the lack of it.
 func equipped(root string, programs []string) error {
+	if err := present(programs); err != nil {
+		return err
+	}
+	if _, err := os.Stat(filepath.Join(root, "test", "upstream", "node_modules", "express")); err != nil {
+		return errors.New("test/upstream/node_modules is missing: run make setup")
+	}
+	return nil
+}
+
+func present(programs []string) error {
 	for _, program := range programs {
 		if _, err := exec.LookPath(program); err != nil {
 			return fmt.Errorf("%s is missing: run make setup", program)
 		}
-	}
-	if _, err := os.Stat(filepath.Join(root, "test", "upstream", "node_modules", "express")); err != nil {
-		return errors.New("test/upstream/node_modules is missing: run make setup")
 	}
 	return nil
 }
