@@ -66,8 +66,12 @@ func (p *pass) run(ctx context.Context) error {
 	p.began = time.Now()
 	for _, stage := range stages {
 		groups := made[stage]
+		left := plan{stage: groups}.left(p.done)
+		if left == 0 {
+			continue
+		}
 		p.rec.stage(stage)
-		p.log.Info("warm stage begins", zap.String("stage", stage), zap.Int("requests", plan{stage: groups}.left(p.done)))
+		p.log.Info("warm stage begins", zap.String("stage", stage), zap.Int("requests", left))
 		if err := p.stage(ctx, groups); err != nil {
 			return err
 		}

@@ -18,16 +18,16 @@ const (
 	stageCandles    = "candles"
 	stageIndicators = "indicators"
 	stageBacktests  = "backtests"
-	stageReports    = "reports" // benchmarks, correlations and sanity reports
+	stageBenchmarks = "benchmarks"
+	stageReports    = "reports" // correlations and sanity reports
 )
 
-var stages = []string{stageCandles, stageIndicators, stageBacktests, stageReports}
+var stages = []string{stageCandles, stageIndicators, stageBacktests, stageBenchmarks, stageReports}
 
 // A group is what has an order inside: it is asked one after the other.
 type group struct {
 	requests []*request
 	worth    float64
-	first    bool // before all others of its stage
 }
 
 // A plan is what a run is to ask, by stage.
@@ -69,8 +69,8 @@ func (a *asked) request() (*request, error) {
 	return &request{id: q.ID(), route: q.Route.Name, bot: q.Bot, bots: q.Bots, asked: a}, nil
 }
 
-// benchmarks is asked in every run: it makes the server load what sanity reports compare with
-// (details, section 1, R3).
+// benchmarks is asked in every run, and before the reports: it makes the server load what sanity
+// reports compare with (details, section 1, R3).
 var benchmarks = &asked{Method: "GET", Target: "/api/benchmarks/metrics"}
 
 // makePlan plans a run over the bots that live and the entries of the journal. gone are the entries
@@ -92,8 +92,8 @@ func makePlan(bots map[string]bot, entries []Entry, now time.Time) (p plan, gone
 		}
 	}
 	if r, err := benchmarks.request(); err == nil {
-		if known := b.seen[r.id]; known == nil {
-			b.put(stageReports, &group{requests: []*request{r}, first: true})
+		if b.seen[r.id] == nil {
+			b.put(stageBenchmarks, &group{requests: []*request{r}})
 		}
 	}
 	b.order()
@@ -143,7 +143,7 @@ func (b *planner) take(e *Entry, bots map[string]bot) bool {
 		g.requests = append(g.requests, r)
 		return true
 	}
-	b.put(stage, &group{requests: []*request{r}, worth: r.worth, first: route.Kind == keying.Benchmarks})
+	b.put(stage, &group{requests: []*request{r}})
 	return true
 }
 
@@ -155,6 +155,8 @@ func stageOf(route *keying.Route) string {
 		return stageIndicators
 	case keying.Backtest:
 		return stageBacktests
+	case keying.Benchmarks:
+		return stageBenchmarks
 	}
 	return stageReports
 }
@@ -205,14 +207,6 @@ func (b *planner) order() {
 		for _, g := range groups {
 			g.order()
 		}
-		slices.SortStableFunc(groups, func(x, y *group) int {
-			if x.first != y.first {
-				if x.first {
-					return -1
-				}
-				return 1
-			}
-			return cmp.Compare(y.worth, x.worth)
-		})
+		slices.SortStableFunc(groups, func(x, y *group) int { return cmp.Compare(y.worth, x.worth) })
 	}
 }

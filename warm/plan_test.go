@@ -55,13 +55,10 @@ func TestEachRequestIsPlannedForItsStage(t *testing.T) {
 	if len(gone) > 0 {
 		t.Fatalf("%d have no place", len(gone))
 	}
-	for stage, want := range map[string]int{stageCandles: 2, stageIndicators: 1, stageBacktests: 2, stageReports: 4} {
+	for stage, want := range map[string]int{stageCandles: 2, stageIndicators: 1, stageBacktests: 2, stageBenchmarks: 1, stageReports: 3} {
 		if got := asks(t, p, stage); len(got) != want {
 			t.Errorf("%s: %q, expected %d", stage, got, want)
 		}
-	}
-	if first := asks(t, p, stageReports)[0]; !strings.HasPrefix(first, "/api/benchmarks/metrics") {
-		t.Errorf("the first report is %s, expected the benchmarks that sanity reports compare with", first)
 	}
 	if p.left(nil) != 9 {
 		t.Errorf("%d in all, expected 9", p.left(nil))
