@@ -184,6 +184,44 @@ func TestARunAskedForOnOneReplicaIsStoppedOnAnother(t *testing.T) {
 	}
 }
 
+func TestAReplicaThatDoesNotKnowTheDataYetLeavesTheRunAlone(t *testing.T) {
+	leakless(t)
+	r, client := realRedis(t)
+	w := newWorld().lists(3)
+	p := newProxy(w)
+	l := replica(t, r, w, p)
+	other := testLedger(client, time.Minute)
+	token := mustAcquire(t, other)
+	now, _ := l.target()
+	_, _, err := other.begin(t.Context(), token, &runInfo{ID: "1", For: now.key(), Date: now.date})
+	ok(t, err)
+	d := newDelta()
+	d.counts[warmed] = 1
+	b := bot{id: "bot-1", mode: "CC", costBps: []byte("5")}
+	done, err := b.stored()
+	ok(t, err)
+	d.ids = []string{done.id}
+	ok(t, other.record(t.Context(), token, d))
+	ok(t, other.release(t.Context(), token))
+
+	w.set(func(w *fakeWorld) { w.state, w.sure = State{}, false })
+	running(t, l)
+	for range 20 {
+		l.poke <- struct{}{}
+	}
+	w.set(func(w *fakeWorld) { w.state, w.sure = State{Date: now.date, Generation: now.generation}, true })
+	until(t, func() error {
+		v, err := l.lookNow(t.Context())
+		if err != nil || v.last == nil {
+			return fmt.Errorf("not finished (%v)", err)
+		}
+		return nil
+	})
+	if p.started() != 3 { // two bots and the benchmarks
+		t.Fatalf("%d requests, expected those that were left", p.started())
+	}
+}
+
 // A holder that dies is one that neither renews its lease nor gives it back: its Redis is cut off.
 func TestAnotherReplicaTakesOverAndDoesNothingTwice(t *testing.T) {
 	leakless(t)

@@ -77,6 +77,8 @@ func (l *Loop) look(ctx context.Context, t target) (view, error) {
 // reason says why to run now; "" when there is none.
 func (l *Loop) reason(t target, settled bool, v view) string {
 	switch {
+	case t.date == "":
+		return "" // nothing is known of the data yet: a run that was under way may be for it
 	case v.run != nil && !v.held:
 		return "the replica that ran it has gone"
 	case v.run != nil:
