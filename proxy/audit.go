@@ -128,7 +128,7 @@ func (u *audit) close() {
 // nobody waits for the server. A provisional answer is known not to be the last word: it proves nothing.
 func (u *audit) consider(a *ask, e *store.Entry) {
 	rate := u.p.cfg.AuditRate
-	if rate == 0 || rand.Float64() >= rate || e.Provisional != "" || u.p.waiting.Load() > 0 || !u.begin() {
+	if rate == 0 || rand.Float64() >= rate || e.Provisional != "" || u.p.UsersWaiting() > 0 || !u.begin() {
 		return
 	}
 	again := a.again()

@@ -5,7 +5,6 @@ import (
 	"net/http"
 	"path"
 	"strings"
-	"sync/atomic"
 	"time"
 
 	"warmfront/keying"
@@ -20,7 +19,6 @@ const runBacktest = "run-backtest"
 type background struct {
 	audit     *audit
 	writeback *writeback // nil without METRICS_WRITEBACK
-	waiting   atomic.Int64
 	// beginWrite hears before, and end after, something of our own moves a bot's saved metrics.
 	beginWrite func(bot string) (end func())
 }
@@ -51,6 +49,9 @@ func (p *Proxy) closeBackground(ctx context.Context) {
 
 // hasHit is called when a stored answer has been served as a hit.
 func (p *Proxy) hasHit(a *ask, e *store.Entry) {
+	if isWarming(a.in.Context()) {
+		return
+	}
 	if a.route.Name == runBacktest {
 		p.writeback.hit(a.request.Bot, e)
 	}
@@ -59,8 +60,6 @@ func (p *Proxy) hasHit(a *ask, e *store.Entry) {
 
 // fillFor fills for users who wait, and notes what that makes of the bot's saved metrics.
 func (p *Proxy) fillFor(ctx context.Context, a *ask) *result {
-	p.waiting.Add(1)
-	defer p.waiting.Add(-1)
 	if a.route.Name != runBacktest {
 		return p.fill(ctx, a)
 	}
@@ -77,15 +76,15 @@ func (p *Proxy) fillFor(ctx context.Context, a *ask) *result {
 // passesAsked is called when an intercepted request goes to the server past the cache; the function
 // that it gives, when the answer is over.
 func (p *Proxy) passesAsked(a *ask) (end func()) {
-	p.waiting.Add(1)
+	served := p.waits(a.in.Context())
 	if a.route.Name != runBacktest {
-		return func() { p.waiting.Add(-1) }
+		return served
 	}
 	_, bot, _ := keying.Match(a.in.Method, a.in.URL.EscapedPath())
 	ended := p.writeback.passes(bot)
 	return func() {
 		ended(a.in.Context().Err() != nil)
-		p.waiting.Add(-1)
+		served()
 	}
 }
 

@@ -74,7 +74,10 @@ func (p *Proxy) intercept(w http.ResponseWriter, r *http.Request, route *keying.
 	}
 	if a.mode == refreshOnly {
 		// Not shared with a call under way: it began before this request asked for a fresh one.
-		p.answer(w, a, p.fillFor(r.Context(), a), false)
+		served := p.waits(r.Context())
+		res := p.fillFor(r.Context(), a)
+		served()
+		p.answer(w, a, res, false)
 		return
 	}
 	if a.sure {
@@ -87,9 +90,11 @@ func (p *Proxy) intercept(w http.ResponseWriter, r *http.Request, route *keying.
 			return
 		}
 	}
+	served := p.waits(r.Context())
 	res, joined, leave, err := p.flight.do(r.Context(), p.flightKey(a), func(ctx context.Context) *result {
 		return p.load(ctx, a)
 	})
+	served()
 	defer leave()
 	if err != nil {
 		panic(http.ErrAbortHandler) // the client has left; returning would answer 200

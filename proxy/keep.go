@@ -196,4 +196,3 @@ func storedHeader(h http.Header) http.Header {
 	}
 	return kept
 }
-

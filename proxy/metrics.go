@@ -81,6 +81,10 @@ func (m *metrics) upstream(route *keying.Route, took time.Duration) {
 
 // done counts and logs an intercepted request. Neither holds anything of its body: keys are hashes.
 func (p *Proxy) done(a *ask, how outcome, tier string, status int, reason string) {
+	if isWarming(a.in.Context()) {
+		return // the loop counts its own
+	}
+	p.note(a, how, status)
 	p.metrics.count(a.route, how, tier)
 	if entry := p.log.Check(zap.InfoLevel, "request"); entry != nil {
 		entry.Write(zap.String("route", a.route.Name), zap.String("key", a.key), zap.Stringer("outcome", how),

@@ -34,6 +34,10 @@ func (p *Proxy) serveOwn(w http.ResponseWriter, r *http.Request, path string) {
 			writeError(w, http.StatusForbidden, "this endpoint takes the ADMIN_TOKEN as a bearer token")
 			return
 		}
+		if path == "warm" && p.hooks.warm != nil {
+			p.hooks.warm.ServeHTTP(w, r)
+			return
+		}
 		writeError(w, http.StatusNotImplemented, "not built yet")
 	default:
 		writeError(w, http.StatusNotFound, "no such endpoint")
@@ -47,13 +51,9 @@ type readiness struct {
 	Redis       string  `json:"redis"`    // up, down, off
 	DataDate    *string `json:"dataDate"`
 	Provisional bool    `json:"provisional"`
-	Warm        warm    `json:"warm"`
+	Warm        any     `json:"warm"`
 
 	Audit auditReport `json:"audit"`
-}
-
-type warm struct {
-	Running bool `json:"running"`
 }
 
 // serveReady says yes once the upstream has answered, and goes on to while it is being redeployed:
@@ -75,6 +75,10 @@ func (p *Proxy) serveReady(w http.ResponseWriter) {
 		if p.redisDown.Load() {
 			body.Redis = "down"
 		}
+	}
+	body.Warm = map[string]bool{"running": false}
+	if p.hooks.warmState != nil {
+		body.Warm = p.hooks.warmState()
 	}
 	status := http.StatusOK
 	if p.draining.Load() {

@@ -36,6 +36,7 @@ type Proxy struct {
 	flight *flights
 	large  *largeKeys
 
+	client    *upstream.Client
 	board     *board.Board
 	admin     *upstream.Admin
 	data      *upstream.DataWatch
@@ -48,8 +49,11 @@ type Proxy struct {
 	background
 
 	metrics   *metrics
+	hooks     hooks
 	redisDown atomic.Bool
 	draining  atomic.Bool
+
+	usersWaiting atomic.Int64
 }
 
 // New wires a Proxy; it asks nobody anything before Run.
@@ -60,6 +64,7 @@ func New(cfg *config.Config, log *zap.Logger) (*Proxy, error) {
 		cfg:       cfg,
 		log:       log,
 		transport: transport,
+		client:    client,
 		through:   newPassThrough(cfg, transport, log),
 		flight:    newFlights(),
 		large:     newLargeKeys(),

@@ -68,7 +68,7 @@ type ending struct {
 
 func newWriteback(p *Proxy) *writeback {
 	w := &writeback{
-		p: p, client: upstream.NewClient(p.cfg.UpstreamURL, p.transport, p.cfg.UpstreamTimeout), bots: map[string]*botMetrics{}, limit: writebackFor,
+		p: p, client: p.client, bots: map[string]*botMetrics{}, limit: writebackFor,
 		dropped: prometheus.NewCounterVec(prometheus.CounterOpts{
 			Name: "warmfront_writeback_dropped_total", Help: "Metrics of a bot that were not written back after a hit.",
 		}, []string{"reason"}),

@@ -18,7 +18,7 @@ import (
 var server *harness.Redis
 
 func TestMain(m *testing.M) {
-	lab, err := harness.NewProcesses()
+	lab, err := harness.NewRedisLab()
 	if err == nil {
 		server, err = lab.StartRedis()
 	}
@@ -180,7 +180,7 @@ func TestWhatRedisLosesIsNoticed(t *testing.T) {
 }
 
 func TestCutOffReplicaIsNotSureAndSaysLaterWhatItCouldNot(t *testing.T) {
-	lab, err := harness.NewProcesses()
+	lab, err := harness.NewRedisLab()
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -34,7 +34,6 @@ func NewLab(programs ...string) (*Lab, error) {
 	if err != nil {
 		return nil, err
 	}
-	l.binary = filepath.Join(l.dir, "warmfront")
 	build := exec.Command("go", "build", "-trimpath", "-o", l.binary, ".")
 	build.Dir, build.Env = l.root, append(os.Environ(), "CGO_ENABLED=0")
 	if out, err := build.CombinedOutput(); err != nil {
@@ -52,24 +51,27 @@ func NewServers(programs ...string) (*Lab, error) {
 	if err := equipped(root, programs); err != nil {
 		return nil, err
 	}
-	dir, err := os.MkdirTemp("", "warmfront-lab-")
-	if err != nil {
-		return nil, err
-	}
-	return &Lab{root: root, dir: dir, prices: filepath.Join(dir, "prices")}, nil
+	return newLab(root)
 }
 
-// NewProcesses is a Lab that has built nothing: for tests of packages that need a Redis only.
-func NewProcesses() (*Lab, error) {
+// NewRedisLab is a lab for tests that need nothing but a Redis: it builds nothing.
+func NewRedisLab() (*Lab, error) {
 	root, err := checkout()
 	if err != nil {
 		return nil, err
 	}
+	if err := present([]string{"redis-server"}); err != nil {
+		return nil, err
+	}
+	return newLab(root)
+}
+
+func newLab(root string) (*Lab, error) {
 	dir, err := os.MkdirTemp("", "warmfront-lab-")
 	if err != nil {
 		return nil, err
 	}
-	return &Lab{root: root, dir: dir}, nil
+	return &Lab{root: root, dir: dir, binary: filepath.Join(dir, "warmfront"), prices: filepath.Join(dir, "prices")}, nil
 }
 
 // Close ends what still runs, newest first, and removes the temporary directory.
@@ -98,6 +100,16 @@ func checkout() (string, error) {
 
 // equipped reports what make setup would have installed. Nothing is ever skipped for the lack of it.
 func equipped(root string, programs []string) error {
+	if err := present(programs); err != nil {
+		return err
+	}
+	if _, err := os.Stat(filepath.Join(root, "test", "upstream", "node_modules", "express")); err != nil {
+		return errors.New("test/upstream/node_modules is missing: run make setup")
+	}
+	return nil
+}
+
+func present(programs []string) error {
 	for _, program := range programs {
 		find := exec.LookPath
 		if program == "postgres" {
@@ -106,9 +118,6 @@ func equipped(root string, programs []string) error {
 		if _, err := find(program); err != nil {
 			return fmt.Errorf("%s is missing: run make setup", program)
 		}
-	}
-	if _, err := os.Stat(filepath.Join(root, "test", "upstream", "node_modules", "express")); err != nil {
-		return errors.New("test/upstream/node_modules is missing: run make setup")
 	}
 	return nil
 }
