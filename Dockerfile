@@ -3,10 +3,11 @@ FROM golang:1.26-bookworm AS build
 WORKDIR /src
 COPY go.mod go.sum ./
 RUN go mod download
-COPY main.go ./
+COPY *.go ./
 COPY config config
 COPY keying keying
 COPY proxy proxy
+COPY warm warm
 RUN CGO_ENABLED=0 go build -trimpath -ldflags "-s -w" -o /warmfront .
 
 FROM scratch

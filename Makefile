@@ -6,10 +6,10 @@ UPSTREAM := test/upstream
 BINARY   := bin/warmfront
 
 .DEFAULT_GOAL := help
-.PHONY: help setup build check test demo bench-hit fuzz lint clean
+.PHONY: help setup build check test demo bench-hit bench-correlations fuzz lint clean
 
 help: ## show this list
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-19s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 setup: ## install what demo and test need: redis-server, the stand-in's packages
 	@bash .ci/setup
@@ -30,6 +30,9 @@ demo: setup build ## the stand-in server, Warmfront in front, real requests, a t
 
 bench-hit: ## ns/op and allocations of a memory hit
 	$(GO) test -run '^$$' -bench MemoryHit -benchmem ./proxy
+
+bench-correlations: ## all pairs of 250 to 1 000 bots: time, growth with pairs × days, memory; into Redis and Postgres
+	$(GO) test -run '^$$' -bench Correlations -benchtime 1x ./warm/seed
 
 fuzz: ## every fuzz target for FUZZTIME (30s)
 	@set -e; for package in $$($(GO) list ./...); do \

@@ -31,11 +31,13 @@ const (
 func main() {
 	switch args := os.Args[1:]; {
 	case len(args) == 0:
+	case args[0] == "warm":
+		os.Exit(runWarm(args[1:]))
 	case len(args) == 1 && (args[0] == "--help" || args[0] == "-h" || args[0] == "help"):
 		config.Help(os.Stdout)
 		return
 	default:
-		fmt.Fprintf(os.Stderr, "warmfront: unknown arguments %q; it takes none, or --help\n", args)
+		fmt.Fprintf(os.Stderr, "warmfront: unknown arguments %q; it takes none, warm, or --help\n", args)
 		os.Exit(exitUsage)
 	}
 	cfg, err := config.Load(environment())
@@ -62,6 +64,10 @@ func serve(cfg *config.Config, log *zap.Logger) error {
 	if err != nil {
 		return fmt.Errorf("making the proxy: %w", err)
 	}
+	loop, err := newWarming(cfg, p, log)
+	if err != nil {
+		return fmt.Errorf("making the warm loop: %w", err)
+	}
 	listener, err := net.Listen("tcp", net.JoinHostPort("::", strconv.Itoa(cfg.Port)))
 	if err != nil {
 		// A machine without IPv6 has no [::].
@@ -72,6 +78,7 @@ func serve(cfg *config.Config, log *zap.Logger) error {
 	watching := make(chan struct{})
 	watch, stopWatching := context.WithCancel(context.Background())
 	go func() { p.Run(watch); close(watching) }()
+	loop.start()
 
 	server := &http.Server{
 		Handler:           p,
@@ -89,8 +96,10 @@ func serve(cfg *config.Config, log *zap.Logger) error {
 	case err = <-failed:
 	case <-ctx.Done():
 		stop() // a second signal ends the process at once
+		loop.stop()
 		err = drain(cfg, log, p, server)
 	}
+	loop.stop()
 	stopWatching()
 	<-watching
 	return err

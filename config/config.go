@@ -43,13 +43,13 @@ type Config struct {
 	UpstreamPassword      Secret `env:"UPSTREAM_PASSWORD" takes:"a password, together with UPSTREAM_EMAIL" meaning:"the password of that login"`
 	UpstreamAuthorization Secret `env:"UPSTREAM_AUTHORIZATION" takes:"a value without line breaks, and no login beside it" meaning:"instead of a login: a fixed Authorization value"`
 
-	AuditRate float64 `env:"AUDIT_RATE" envDefault:"0.005" takes:"a number from 0 to 1" meaning:"share of hits that are compared with the server in the background"`
+	AuditRate float64 `env:"AUDIT_RATE" envDefault:"0.005" takes:"a number from 0 to 1" meaning:"share of hits that are compared with the server in the background, one at a time; 0: none"`
 
 	ParquetDir              string `env:"PARQUET_DIR" takes:"a path" meaning:"where the price files are: enables the candle and indicator jobs"`
 	CorrelationsDatabaseURL Secret `env:"CORRELATIONS_DATABASE_URL" takes:"postgres:// or postgresql://" meaning:"Postgres that holds nexus_correlations"`
 
 	Access           Access `env:"ACCESS" envDefault:"auto" takes:"public, granted or auto" meaning:"public: a stored answer serves everyone; granted: it serves a caller whose credentials had a 2xx for the same bot in the last 5 minutes; auto: asks the upstream which"`
-	MetricsWriteback bool   `env:"METRICS_WRITEBACK" envDefault:"true" takes:"true or false" meaning:"keep a bot's saved metrics as the server would have"`
+	MetricsWriteback bool   `env:"METRICS_WRITEBACK" envDefault:"true" takes:"true or false" meaning:"keep a bot's saved metrics as the server would have: a hit on another variant than the one last saved sends PUT /api/bots/:id/metrics"`
 
 	BypassHeader string `env:"BYPASS_HEADER" envDefault:"X-Cache-Bypass" takes:"a header name of its own" meaning:"the request header that goes past the cache"`
 	BypassToken  Secret `env:"BYPASS_TOKEN" takes:"printable text without spaces and ';'" meaning:"when set, the bypass header works only as <mode>;<token>"`
@@ -67,8 +67,7 @@ type Config struct {
 // Coming names the variables that are checked today but whose feature is not built yet.
 func Coming() []string {
 	return []string{
-		"WARM", "WARM_CONCURRENCY", "WARM_JOURNAL",
-		"AUDIT_RATE", "PARQUET_DIR", "CORRELATIONS_DATABASE_URL", "METRICS_WRITEBACK",
+		"PARQUET_DIR", "CORRELATIONS_DATABASE_URL",
 	}
 }
 

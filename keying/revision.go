@@ -11,6 +11,7 @@ import (
 // the content, "updatedAt:" and the time of its last change; "" when neither is known.
 type Revision struct {
 	Strategy string // the payload's meaning
+	Exact    string // the payload's meaning with its ids as spelled (see Exact); stands in for Strategy where ids count
 	Settings string // stored mode and costs
 	Metrics  string // saved metrics, without their times
 	Uses     string // some of the tickers that the strategy names, as a comma list; it counts for nothing
@@ -25,8 +26,11 @@ const (
 	metricsPart
 )
 
-func (r Revision) counting(p parts) []string {
+func (r Revision) counting(p parts, ids IDs) []string {
 	var list []string
+	if ids == Exact {
+		r.Strategy = r.Exact
+	}
 	for _, one := range []struct {
 		part parts
 		text string
@@ -45,12 +49,7 @@ func (r Revision) Hidden() bool { return strings.HasPrefix(r.Strategy, updatedPr
 const updatedPrefix = "updatedAt:"
 
 // RevisionOf reads the answer to GET /api/bots/:id, {"bot": {...}} or the bot itself.
-func RevisionOf(body []byte) (Revision, error) { return revisionOf(body, ByOrder) }
-
-// RevisionExact is RevisionOf with the strategy's ids as spelled (see Exact).
-func RevisionExact(body []byte) (Revision, error) { return revisionOf(body, Exact) }
-
-func revisionOf(body []byte, ids IDs) (Revision, error) {
+func RevisionOf(body []byte) (Revision, error) {
 	bot, err := parseObject(body)
 	if err != nil {
 		return Revision{}, fmt.Errorf("keying: reading a bot: %w", err)
@@ -59,10 +58,12 @@ func revisionOf(body []byte, ids IDs) (Revision, error) {
 		bot = *inner
 	}
 	updated := updatedAt(&bot)
+	payload := bot.get("payload")
 	rev := Revision{Settings: updated}
-	rev.Strategy, rev.Uses = strategyHash(bot.get("payload"), ids)
+	rev.Strategy, rev.Uses = strategyHash(payload, ByOrder)
+	rev.Exact, _ = strategyHash(payload, Exact)
 	if rev.Strategy == "" {
-		rev.Strategy = updated
+		rev.Strategy, rev.Exact = updated, updated
 	}
 	if rev.Strategy == "" {
 		return Revision{}, errors.New("keying: reading a bot: it shows neither a payload nor when it was updated")

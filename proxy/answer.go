@@ -124,6 +124,9 @@ func (p *Proxy) answerEntry(w http.ResponseWriter, a *ask, e *store.Entry, how o
 		_, err = w.Write(e.Body)
 	}
 	p.done(a, how, tier, status, s.reason)
+	if how == hit {
+		p.hasHit(a, e)
+	}
 	if err != nil && a.in.Context().Err() == nil {
 		p.log.Debug("answer not delivered in full", zap.Error(err))
 	}
@@ -236,6 +239,7 @@ func (p *Proxy) passAs(w http.ResponseWriter, a *ask, how outcome, reason string
 		// Before the answer's end is sent, if it is as short as a refusal is.
 		tap.onStatus = func(status int) { p.noted(a.in.Context(), a, status) }
 	}
+	defer p.passesAsked(a)()
 	began := time.Now()
 	if a.bot != "" && a.route.SavesMetrics() {
 		certain := false

@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"github.com/redis/go-redis/v9"
+	"go.uber.org/zap"
 
 	"warmfront/proxy/board"
 )
@@ -211,4 +212,17 @@ func (p *Proxy) watchRefusal(w http.ResponseWriter, r *http.Request) http.Respon
 			p.grants.end(context.WithoutCancel(r.Context()), []string{p.grants.name(caller, "bot "+bot)})
 		}
 	}}
+}
+
+// ownCredentials are Warmfront's own, where the server asks for any; nil without.
+func (p *Proxy) ownCredentials(ctx context.Context) http.Header {
+	if p.isPublic() || !p.admin.Configured() {
+		return nil
+	}
+	value, err := p.admin.Authorization(ctx)
+	if err != nil {
+		p.log.Warn("the server refuses the admin credentials", zap.Error(err))
+		return nil
+	}
+	return http.Header{"Authorization": {value}}
 }

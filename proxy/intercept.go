@@ -45,6 +45,8 @@ type ask struct {
 	// sure is false when what the key was made of may be out of date: then the server is asked, and
 	// the key serves only to find what may be served stale.
 	sure bool
+	// revisions are those that key was made of, parallel to request.Bots.
+	revisions []keying.Revision
 }
 
 // intercept is the way of an intercepted request: classify, key, look up, load, store, answer.
@@ -72,11 +74,14 @@ func (p *Proxy) intercept(w http.ResponseWriter, r *http.Request, route *keying.
 	}
 	if a.mode == refreshOnly {
 		// Not shared with a call under way: it began before this request asked for a fresh one.
-		p.answer(w, a, p.fill(r.Context(), a), false)
+		served := p.waits(r.Context())
+		res := p.fillFor(r.Context(), a)
+		served()
+		p.answer(w, a, res, false)
 		return
 	}
 	if a.sure {
-		if e, ok := p.memory.Get(a.key); ok && p.isUsable(e) && a.may(e.Open) {
+		if e, ok := p.memory.Get(a.key); ok && p.isUsable(e) && a.may(e.Open) && p.audit.believes(e) {
 			p.answerEntry(w, a, e, hit, memoryTier, cacheStatus{})
 			return
 		}
@@ -85,9 +90,11 @@ func (p *Proxy) intercept(w http.ResponseWriter, r *http.Request, route *keying.
 			return
 		}
 	}
+	served := p.waits(r.Context())
 	res, joined, leave, err := p.flight.do(r.Context(), p.flightKey(a), func(ctx context.Context) *result {
 		return p.load(ctx, a)
 	})
+	served()
 	defer leave()
 	if err != nil {
 		panic(http.ErrAbortHandler) // the client has left; returning would answer 200
@@ -133,7 +140,7 @@ func (p *Proxy) load(ctx context.Context, a *ask) *result {
 			return &result{entry: e, tier: redisTier}
 		}
 	}
-	return p.fill(ctx, a)
+	return p.fillFor(ctx, a)
 }
 
 const shortBody = "the request body ended before its Content-Length"
@@ -171,7 +178,7 @@ func (p *Proxy) understand(a *ask, param string) (reason string) {
 	if a.in.Method == http.MethodGet && len(a.body) > 0 {
 		return "unexpected-body"
 	}
-	request, err := a.route.Parse(param, a.in.URL.RawQuery, a.body, keying.ByOrder)
+	request, err := a.route.Parse(param, a.in.URL.RawQuery, a.body, p.audit.ids(a.route))
 	if err != nil {
 		var not *keying.NotKeyed
 		if errors.As(err, &not) {
@@ -205,7 +212,7 @@ func (p *Proxy) locate(ctx context.Context, a *ask) (reason string) {
 		return "no-revision"
 	}
 	p.data.Uses(a.request.Uses(revisions))
-	a.sure = sureOfData && sureOfBots
+	a.sure, a.revisions = sureOfData && sureOfBots, revisions
 	a.key, err = a.request.Key(masked(revisions), p.dataFor(a))
 	if err != nil {
 		return "not-keyed"
@@ -257,8 +264,9 @@ func (p *Proxy) fromRedis(ctx context.Context, key string) *store.Entry {
 	}
 	e, err := p.redis.Get(ctx, key)
 	switch {
-	case err == nil:
+	case err == nil && p.audit.believes(e):
 		return e
+	case err == nil: // the audit found it wrong, and Redis has not dropped it yet
 	case errors.Is(err, store.ErrForeign):
 		p.metrics.redisForeign.Inc()
 	case errors.Is(err, store.ErrNotFound), ctx.Err() != nil:
@@ -270,7 +278,7 @@ func (p *Proxy) fromRedis(ctx context.Context, key string) *store.Entry {
 
 // stale gives an answer that may be served because the server is down (RFC 5861, section 4).
 func (p *Proxy) stale(ctx context.Context, a *ask) (*store.Entry, string) {
-	if e, ok := p.memory.Get(a.key); ok && e.IsUsableStale(time.Now()) && a.may(e.Open) {
+	if e, ok := p.memory.Get(a.key); ok && e.IsUsableStale(time.Now()) && a.may(e.Open) && p.audit.believes(e) {
 		return e, memoryTier
 	}
 	if e := p.fromRedis(ctx, a.key); e != nil && e.IsUsableStale(time.Now()) && a.may(e.Open) {

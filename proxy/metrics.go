@@ -15,6 +15,7 @@ import (
 // metrics are what /_warmfront/metrics shows. What a hit counts is looked up at the start.
 type metrics struct {
 	handler      http.Handler
+	registry     *prometheus.Registry // for counters that are kept where they are counted
 	requests     map[*keying.Route]*[outcomes][3]prometheus.Counter
 	upstreams    map[*keying.Route]prometheus.Observer
 	redisErrors  *prometheus.CounterVec
@@ -32,6 +33,7 @@ func newMetrics(routes []*keying.Route, memoryUsed func() int64) *metrics {
 		Buckets: prometheus.ExponentialBuckets(0.005, 2, 14),
 	}, []string{"route"})
 	m := &metrics{
+		registry:  registry,
 		handler:   promhttp.HandlerFor(registry, promhttp.HandlerOpts{}),
 		requests:  map[*keying.Route]*[outcomes][3]prometheus.Counter{},
 		upstreams: map[*keying.Route]prometheus.Observer{},
@@ -79,6 +81,10 @@ func (m *metrics) upstream(route *keying.Route, took time.Duration) {
 
 // done counts and logs an intercepted request. Neither holds anything of its body: keys are hashes.
 func (p *Proxy) done(a *ask, how outcome, tier string, status int, reason string) {
+	if isWarming(a.in.Context()) {
+		return // the loop counts its own
+	}
+	p.note(a, how, status)
 	p.metrics.count(a.route, how, tier)
 	if entry := p.log.Check(zap.InfoLevel, "request"); entry != nil {
 		entry.Write(zap.String("route", a.route.Name), zap.String("key", a.key), zap.Stringer("outcome", how),

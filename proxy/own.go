@@ -34,6 +34,10 @@ func (p *Proxy) serveOwn(w http.ResponseWriter, r *http.Request, path string) {
 			writeError(w, http.StatusForbidden, "this endpoint takes the ADMIN_TOKEN as a bearer token")
 			return
 		}
+		if path == "warm" && p.hooks.warm != nil {
+			p.hooks.warm.ServeHTTP(w, r)
+			return
+		}
 		writeError(w, http.StatusNotImplemented, "not built yet")
 	default:
 		writeError(w, http.StatusNotFound, "no such endpoint")
@@ -47,17 +51,15 @@ type readiness struct {
 	Redis       string  `json:"redis"`    // up, down, off
 	DataDate    *string `json:"dataDate"`
 	Provisional bool    `json:"provisional"`
-	Warm        warm    `json:"warm"`
-}
+	Warm        any     `json:"warm"`
 
-type warm struct {
-	Running bool `json:"running"`
+	Audit auditReport `json:"audit"`
 }
 
 // serveReady says yes once the upstream has answered, and goes on to while it is being redeployed:
 // stored answers can be served meanwhile.
 func (p *Proxy) serveReady(w http.ResponseWriter) {
-	body := readiness{Upstream: "unknown", Redis: "off"}
+	body := readiness{Upstream: "unknown", Redis: "off", Audit: p.audit.state()}
 	known := p.access.Known() || p.cfg.Access != config.AccessAuto
 	if state, sure := p.data.Current(); state != nil {
 		body.Ready, body.DataDate, body.Upstream = known, &state.Date, "down"
@@ -73,6 +75,10 @@ func (p *Proxy) serveReady(w http.ResponseWriter) {
 		if p.redisDown.Load() {
 			body.Redis = "down"
 		}
+	}
+	body.Warm = map[string]bool{"running": false}
+	if p.hooks.warmState != nil {
+		body.Warm = p.hooks.warmState()
 	}
 	status := http.StatusOK
 	if p.draining.Load() {

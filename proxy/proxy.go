@@ -1,7 +1,7 @@
 // Package proxy is Warmfront's way of a request: an intercepted one is classified, keyed, looked up
 // in memory and Redis, filled by one call to the server for all who wait, and answered; everything
 // else is streamed to the server and back untouched. What may be stored, and for how long, is
-// decided in one place (fill.go); when in doubt, the server is asked.
+// decided in one place (keep.go); when in doubt, the server is asked.
 package proxy
 
 import (
@@ -36,6 +36,7 @@ type Proxy struct {
 	flight *flights
 	large  *largeKeys
 
+	client    *upstream.Client
 	board     *board.Board
 	admin     *upstream.Admin
 	data      *upstream.DataWatch
@@ -45,9 +46,14 @@ type Proxy struct {
 	fills     *fills
 	grants    *grants
 
+	background
+
 	metrics   *metrics
+	hooks     hooks
 	redisDown atomic.Bool
 	draining  atomic.Bool
+
+	usersWaiting atomic.Int64
 }
 
 // New wires a Proxy; it asks nobody anything before Run.
@@ -58,6 +64,7 @@ func New(cfg *config.Config, log *zap.Logger) (*Proxy, error) {
 		cfg:       cfg,
 		log:       log,
 		transport: transport,
+		client:    client,
 		through:   newPassThrough(cfg, transport, log),
 		flight:    newFlights(),
 		large:     newLargeKeys(),
@@ -85,6 +92,7 @@ func New(cfg *config.Config, log *zap.Logger) (*Proxy, error) {
 	}, log)
 	p.revisions = upstream.NewRevisions(client, cfg.RevisionInterval, p.board)
 	p.metrics = newMetrics(keying.Routes(), p.memory.Used)
+	p.startBackground()
 	return p, nil
 }
 
@@ -111,6 +119,7 @@ func (p *Proxy) Close(ctx context.Context) error {
 	case <-ctx.Done():
 		return fmt.Errorf("waiting for calls to the upstream: %w", ctx.Err())
 	}
+	p.closeBackground(ctx)
 	p.memory.Close()
 	p.transport.CloseIdleConnections()
 	if p.redis == nil {
@@ -133,6 +142,7 @@ func (p *Proxy) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	if !p.isPublic() {
 		w = p.watchRefusal(w, r)
 	}
+	defer p.passesThrough(r)()
 	if e := effectOf(r); e.kind != noEffect {
 		p.passWriting(w, r, e)
 		return
@@ -169,6 +179,14 @@ func (p *Proxy) hear(s board.Subject) {
 	switch s.Class {
 	case board.Key:
 		p.memory.Del(s.Name)
+	case board.Route:
+		p.audit.byExactIDs(s.Name)
+	case board.Bot, board.Metrics:
+		if s.Name == "" {
+			p.writeback.forgetAll()
+		} else {
+			p.writeback.forget(s.Name)
+		}
 	case board.Grant:
 		p.grants.forget(s.Name)
 	}

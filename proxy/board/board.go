@@ -95,7 +95,7 @@ type Board struct {
 
 // New makes a board on client, nil for a replica that is alone. What is on it stays for ttl after the
 // last replica has left: as long as entries do. hear is called, from one goroutine,
-// for each notice of another replica of the classes Key, Route and Grant; it must not block.
+// for each notice of another replica; it must not block.
 func New(client redis.UniversalClient, prefix string, ttl time.Duration, hear func(Subject), log *zap.Logger) *Board {
 	b := &Board{
 		client: client, keys: keysOf(prefix), id: rand.Text(), hear: hear, log: log, start: time.Now(), ttl: max(ttl, time.Minute), wake: make(chan struct{}, 1),

@@ -320,17 +320,17 @@ func viewOf(res []any) (v view, err error) {
 
 // take makes the view this replica's own.
 func (b *Board) take(v view, known string) (heard bool) {
+	var news []Subject
 	b.mu.Lock()
 	defer func() {
 		b.mu.Unlock()
-		for _, s := range v.notices {
-			if s.Class == Key || s.Class == Route || s.Class == Grant {
-				b.hear(s.Subject)
-			}
+		for _, s := range news {
+			b.hear(s)
 		}
 	}()
 	if v.lost {
 		b.markAll()
+		news = append(news, Subject{Class: Bot}, Subject{Class: Metrics})
 		b.record, b.version = nil, 0
 		if known != "" {
 			b.log.Warn("redis has lost what the replicas knew of each other; bots are asked for anew")
@@ -341,6 +341,7 @@ func (b *Board) take(v view, known string) (heard bool) {
 	for _, s := range v.notices {
 		if !b.own[s.n] {
 			b.mark(s.Subject)
+			news = append(news, s.Subject)
 		}
 	}
 	maps.DeleteFunc(b.own, func(n int64, _ bool) bool { return n <= v.seq })

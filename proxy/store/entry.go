@@ -39,6 +39,9 @@ type Entry struct {
 	Provisional string
 	// Open: the answer was fetched without credentials.
 	Open bool
+	// Spelling tells which of the requests that share the key filled the entry: a hash of its exact
+	// spelling. Empty when it is not known.
+	Spelling string
 
 	fields  []field
 	lengths [2][]string

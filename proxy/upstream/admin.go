@@ -37,7 +37,7 @@ func (a *Admin) Configured() bool { return a.email != "" || a.fixed != "" }
 // renewed once. The error wraps ErrDown when there was no answer, ErrStatus when the login is refused.
 func (a *Admin) Ask(ctx context.Context, method, path string, body []byte) (status int, answer []byte, err error) {
 	for try := range 2 {
-		authorization, err := a.authorization(ctx)
+		authorization, err := a.Authorization(ctx)
 		if err != nil {
 			return 0, nil, err
 		}
@@ -54,8 +54,8 @@ func (a *Admin) Ask(ctx context.Context, method, path string, body []byte) (stat
 	panic("unreachable: the second try returns")
 }
 
-// authorization gives the value to send, after a login if need be. Callers wait for each other's.
-func (a *Admin) authorization(ctx context.Context) (string, error) {
+// Authorization gives the value to send, after a login if need be. Callers wait for each other's.
+func (a *Admin) Authorization(ctx context.Context) (string, error) {
 	if a.fixed != "" {
 		return a.fixed, nil
 	}

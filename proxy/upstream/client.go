@@ -15,8 +15,8 @@ import (
 )
 
 // maxOwnAnswer bounds what is read of an answer to one of Warmfront's own requests, in bytes: a
-// saved strategy is at most 50 MB, the server's own body limit.
-const maxOwnAnswer = 64 << 20
+// saved strategy is at most 50 MB, the server's own body limit, and a list of bots holds several.
+const maxOwnAnswer = 256 << 20
 
 // ErrDown means that the server could not be reached at all: refused, reset, or no such host.
 var ErrDown = errors.New("upstream is unreachable")
@@ -39,6 +39,16 @@ func NewClient(base *url.URL, transport http.RoundTripper, timeout time.Duration
 		http:    &http.Client{Transport: transport, CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }},
 		timeout: timeout,
 	}
+}
+
+// Ask makes one request and gives the answer of whatever status. The error wraps ErrDown when there was none
+// because the server can't be reached.
+func (c *Client) Ask(ctx context.Context, method, path string, body []byte) (status int, answer []byte, err error) {
+	res, answer, err := c.send(ctx, method, path, nil, body)
+	if err != nil {
+		return 0, nil, err
+	}
+	return res.StatusCode, answer, nil
 }
 
 // get asks for path (escaped, with its query) and gives the whole answer of whatever status. The

@@ -137,19 +137,25 @@ func (r *Revisions) Fetch(ctx context.Context, bots Bots) ([]keying.Revision, er
 
 // believed fills in what needs no asking and gives the indices of the rest.
 func (r *Revisions) believed(bots Bots, into []keying.Revision) (missing []int) {
-	sure := r.board.Sure()
-	now := time.Now()
 	for i, id := range bots.IDs {
-		r.mu.Lock()
-		k := r.known[id]
-		r.mu.Unlock()
-		if k == nil || !sure || now.Sub(k.fetched) >= r.interval || !r.holds(k, id, bots.Metrics) {
+		rev, ok := r.believe(id, bots.Metrics)
+		if !ok {
 			missing = append(missing, i)
-			continue
 		}
-		into[i] = k.revision
+		into[i] = rev
 	}
 	return missing
+}
+
+// believe gives what was seen of a bot, if that needs no asking yet.
+func (r *Revisions) believe(id string, metrics bool) (rev keying.Revision, ok bool) {
+	r.mu.Lock()
+	k := r.known[id]
+	r.mu.Unlock()
+	if k == nil || !r.board.Sure() || time.Since(k.fetched) >= r.interval || !r.holds(k, id, metrics) {
+		return rev, false
+	}
+	return k.revision, true
 }
 
 // holds reports whether no write has come between a fetch and now.
@@ -178,6 +184,9 @@ func (r *Revisions) shared(ctx context.Context, bots Bots, id string) (keying.Re
 		return r.afresh(ctx, bots, id)
 	}
 	ch := r.fetches.DoChan(fmt.Sprint(r.epoch(id), asker(bots, id)), func() (any, error) {
+		if rev, ok := r.believe(id, bots.Metrics); ok {
+			return rev, nil // another fetch has just ended
+		}
 		// The fetch is everybody's who waits for it: one caller's leaving must not end it.
 		return r.fetch(context.WithoutCancel(ctx), bots, id)
 	})

@@ -32,18 +32,10 @@ type Lab struct {
 // NewLab finds the checkout around the working directory and builds Warmfront. The programs are those
 // that will be needed; an error says what is missing and what to do about it.
 func NewLab(programs ...string) (*Lab, error) {
-	root, err := checkout()
+	l, err := NewServers(programs...)
 	if err != nil {
 		return nil, err
 	}
-	if err := equipped(root, programs); err != nil {
-		return nil, err
-	}
-	dir, err := os.MkdirTemp("", "warmfront-lab-")
-	if err != nil {
-		return nil, err
-	}
-	l := &Lab{root: root, dir: dir, binary: filepath.Join(dir, "warmfront"), prices: filepath.Join(dir, "prices")}
 	if err := l.Build(""); err != nil {
 		return nil, errors.Join(err, l.Close())
 	}
@@ -60,17 +52,36 @@ func (l *Lab) Build(tags string) error {
 	return nil
 }
 
-// NewProcesses is a Lab that has built nothing: for tests of packages that need a Redis only.
-func NewProcesses() (*Lab, error) {
+// NewServers gives a lab without a Warmfront, for a package's own tests against real servers.
+func NewServers(programs ...string) (*Lab, error) {
 	root, err := checkout()
 	if err != nil {
 		return nil, err
 	}
+	if err := equipped(root, programs); err != nil {
+		return nil, err
+	}
+	return newLab(root)
+}
+
+// NewRedisLab is a lab for tests that need nothing but a Redis: it builds nothing.
+func NewRedisLab() (*Lab, error) {
+	root, err := checkout()
+	if err != nil {
+		return nil, err
+	}
+	if err := present([]string{"redis-server"}); err != nil {
+		return nil, err
+	}
+	return newLab(root)
+}
+
+func newLab(root string) (*Lab, error) {
 	dir, err := os.MkdirTemp("", "warmfront-lab-")
 	if err != nil {
 		return nil, err
 	}
-	return &Lab{root: root, dir: dir}, nil
+	return &Lab{root: root, dir: dir, binary: filepath.Join(dir, "warmfront"), prices: filepath.Join(dir, "prices")}, nil
 }
 
 // Close ends what still runs, newest first, and removes the temporary directory.
@@ -101,13 +112,24 @@ func checkout() (string, error) {
 
 // equipped reports what make setup would have installed. Nothing is ever skipped for the lack of it.
 func equipped(root string, programs []string) error {
-	for _, program := range programs {
-		if _, err := exec.LookPath(program); err != nil {
-			return fmt.Errorf("%s is missing: run make setup", program)
-		}
+	if err := present(programs); err != nil {
+		return err
 	}
 	if _, err := os.Stat(filepath.Join(root, "test", "upstream", "node_modules", "express")); err != nil {
 		return errors.New("test/upstream/node_modules is missing: run make setup")
+	}
+	return nil
+}
+
+func present(programs []string) error {
+	for _, program := range programs {
+		find := exec.LookPath
+		if program == "postgres" {
+			find = postgresProgram
+		}
+		if _, err := find(program); err != nil {
+			return fmt.Errorf("%s is missing: run make setup", program)
+		}
 	}
 	return nil
 }
