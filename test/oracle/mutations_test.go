@@ -36,7 +36,7 @@ var mutations = []mutation{
 	{rule.FirstForced, syncing, 3000},
 	{rule.ForeignForced, foreign, 2000},
 	{rule.OptionsNamed, reporting, 2000},
-	{rule.BehindShort, syncing, 2000},
+	{rule.BehindShort, appending, 2000},
 	{rule.RowsProven, rowed, 4000},
 	{rule.AdminClears, clearing, 4000},
 }
@@ -63,11 +63,16 @@ func syncing(p *Plan) {
 	p.Calms, p.Mix = false, everything().with(Mix{"sync": 1.5, "candles": 20, "edit": 1, "delete": 0, "outage": 0, "restart": 0, "create": 0, "memory-lost": 0})
 }
 
+// appending leaves the server with the bars that it has in memory.
+func appending(p *Plan) {
+	p.Calms, p.Mix, p.Settle = false, Mix{"run": 50, "candles": 10, "adhoc": 10, "sync": 0.7}, 300*time.Millisecond
+}
+
 // slowSyncing has syncs that go on for long after the last that can be seen of them.
 func slowSyncing(p *Plan) {
 	syncing(p)
-	p.SyncTook, p.Settle = 2*time.Second, 2*time.Second
-	p.Mix = Mix{"run": 20, "optimize": 10, "candles": 40, "batch": 20, "run-now": 0.5, "sync": 0.2, "invalidate": 0.1}
+	p.SyncTook, p.Settle = 3*time.Second, time.Second
+	p.Mix = Mix{"run": 25, "optimize": 25, "recommend": 10, "candles": 20, "run-now": 0.2, "download": 0.2}
 }
 
 func foreign(p *Plan) { p.Calms, p.Mix = false, Mix{"run": 100, "optimize": 5, "edit": 1} }
@@ -78,11 +83,13 @@ func reporting(p *Plan) {
 
 // rowed has the server keep rows from before a restatement, which moves no date.
 func rowed(p *Plan) {
-	p.Calms, p.Mix = false, Mix{"run": 20, "optimize": 60, "recommend": 20, "sync": 1}
+	p.Calms, p.Mix = false, Mix{"run": 20, "optimize": 60, "recommend": 20, "sync": 0.3}
+	p.Settle = 300 * time.Millisecond
 }
 
 func clearing(p *Plan) {
-	p.Calms, p.Mix = false, Mix{"run": 80, "bot-sanity": 10, "sync": 0.6, "invalidate": 0.6, "refresh": 0.6}
+	p.Calms, p.Mix = false, Mix{"run": 80, "bot-sanity": 10, "sync": 0.4, "invalidate": 0.4, "refresh": 0.2, "memory-lost": 0.4}
+	p.Settle = 300 * time.Millisecond
 }
 
 // quickly caught are those that every go test looks for; make mutations looks for all.

@@ -36,7 +36,7 @@ func everything() Mix {
 		"run": 36, "adhoc": 5, "bot-sanity": 8, "sanity": 1.5, "optimize": 8, "recommend": 5, "indicators": 4, "benchmarks": 4, "candles": 6, "batch": 5,
 		"edit": 8, "tag": 3, "delete": 0.8, "restore": 3, "create": 1, "metrics": 1.5,
 		"invalidate-bot": 0.5, "invalidate": 0.3, "refresh": 0.3,
-		"sync": 1.2, "run-now": 0.3, "download": 0.3, "memory-lost": 0.1,
+		"sync": 0.7, "run-now": 0.2, "download": 0.2, "memory-lost": 0.1,
 		"restart": 0.3, "flush": 0.5, "outage": 0.3,
 	}
 }
@@ -232,7 +232,7 @@ func (m *maker) read(op *Op, bot string) {
 	case "benchmarks":
 		op.Method, op.Body, op.Path = "GET", nil, "/api/benchmarks/metrics?tickers="+one(m, "SPY", "QQQ,XOM", "TLT,SPY")
 	case "candles":
-		op.Method, op.Body, op.Path = "GET", nil, fmt.Sprintf("/api/candles/%s?limit=%d", one(m, tickers...), one(m, 60, 100))
+		op.Method, op.Body, op.Path = "GET", nil, fmt.Sprintf("/api/candles/%s?limit=%d", tickers[m.IntN(len(tickers))], 60)
 	case "batch":
 		op.Path, op.Body["tickers"] = "/api/candles/batch", strings.Split(one(m, "SPY", "AAPL,QQQ", "XOM,A", "ZZZ"), ",")
 		op.Body["limit"] = one(m, 60, 100)

@@ -8,9 +8,9 @@ import (
 )
 
 // tickers are those of a small market: the alphabetically first tells the server its data date, SPY is
-// the canary, A, AAPL, XOM and ZZZ are not among those whose bars the server keeps in memory, and no bot
-// uses A and ZZZ: only what others show tells that these have changed.
-var tickers = []string{"A", "AAPL", "BIL", "QQQ", "SPY", "TLT", "XOM", "ZZZ"}
+// the canary, and of BIL, QQQ, SPY and TLT the server keeps the bars in memory. No bot uses A and ZZZ, and
+// bots use more of the others than Warmfront watches: only what others show tells that these have changed.
+var tickers = []string{"A", "AAPL", "BIL", "CAT", "GE", "HD", "IBM", "KO", "MSFT", "PEP", "PG", "QQQ", "SPY", "TLT", "VXX", "XOM", "ZZZ"}
 
 const (
 	bots  = 4
@@ -35,9 +35,9 @@ func when(ticker, metric string, window int, comparator string, threshold float6
 var strategies = []node{
 	hold("SPY", "TLT"),
 	when("SPY", "Relative Strength Index", 10, "gt", 55, hold("QQQ"), hold("BIL")),
-	when("XOM", "Current Price", 1, "gt", 60, hold("XOM"), hold("TLT")),
-	when("AAPL", "Rate of Change", 5, "lt", 0, hold("SPY"), hold("AAPL", "SPY")),
-	when("QQQ", "Simple Moving Average", 5, "gt", 80, when("SPY", "Rate of Change", 3, "gt", 0, hold("QQQ"), hold("SPY")), hold("XOM", "BIL")),
+	when("XOM", "Current Price", 1, "gt", 60, hold("XOM", "KO"), hold("PG")),
+	when("AAPL", "Rate of Change", 5, "lt", 0, hold("MSFT"), hold("AAPL", "HD")),
+	when("QQQ", "Simple Moving Average", 5, "gt", 80, when("SPY", "Rate of Change", 3, "gt", 0, hold("QQQ"), hold("SPY")), hold("VXX", "GE", "CAT", "IBM")),
 }
 
 // payload is a strategy as browsers send it: a string, with fresh ids.
