@@ -13,32 +13,49 @@ import (
 	"warmfront/test/harness"
 )
 
-// mutation is how the lack of a rule is looked for: random operations of a plan in which it shows soon.
+// mutation is how the lack of a rule is looked for: random operations of a plan in which it shows soon,
+// or else a scenario.
 type mutation struct {
 	rule rule.Rule
 	plan func(*Plan)
 	ops  int // at most
+	play func(*Plan) []Op
 }
+
+// made are the operations, and the plan that they belong to.
+func (m mutation) made(seed uint64) (Plan, []Op) {
+	p := usual()
+	m.plan(&p)
+	if m.play != nil {
+		return p, m.play(&p)
+	}
+	return p, p.operations(seed, m.ops)
+}
+
+func scenario(p *Plan) { p.Workers = 1 }
+
+// longSync is one that lasts so long that a scenario can tell its parts apart.
+func longSync(p *Plan) { p.Workers, p.SyncTook, p.Settle = 1, 12*time.Second, 6*time.Second }
 
 // mutations has every rule that Warmfront can be built without.
 var mutations = []mutation{
-	{rule.WriteForgets, editing, 1500},
-	{rule.WriteShared, editing, 1500},
-	{rule.WriteUnbelieved, slowEditing, 4000},
-	{rule.RevisionAfter, slowEditing, 4000},
-	{rule.RevisionKeyed, editing, 1500},
-	{rule.MetricsKeyed, correlating, 1500},
-	{rule.CutOffUnsure, outages, 4000},
-	{rule.GenerationKeyed, syncing, 2000},
-	{rule.DataAfter, syncing, 3000},
-	{rule.Provisional, slowSyncing, 4000},
-	{rule.SettledMoves, slowSyncing, 4000},
-	{rule.FirstForced, syncing, 3000},
-	{rule.ForeignForced, foreign, 2000},
-	{rule.OptionsNamed, reporting, 2000},
-	{rule.BehindShort, appending, 2000},
-	{rule.RowsProven, rowed, 4000},
-	{rule.AdminClears, clearing, 4000},
+	{rule: rule.WriteForgets, plan: editing, ops: 1500},
+	{rule: rule.WriteShared, plan: editing, ops: 1500},
+	{rule: rule.WriteUnbelieved, plan: slowEditing, ops: 4000},
+	{rule: rule.RevisionAfter, plan: slowEditing, ops: 4000},
+	{rule: rule.RevisionKeyed, plan: editing, ops: 1500},
+	{rule: rule.MetricsKeyed, plan: correlating, ops: 1500},
+	{rule: rule.CutOffUnsure, plan: outages, ops: 4000},
+	{rule: rule.GenerationKeyed, plan: syncing, ops: 2000},
+	{rule: rule.DataAfter, plan: syncing, ops: 3000},
+	{rule: rule.Provisional, plan: slowSyncing, ops: 4000},
+	{rule: rule.SettledMoves, plan: longSync, play: lateTicker},
+	{rule: rule.FirstForced, plan: syncing, ops: 3000},
+	{rule: rule.ForeignForced, plan: foreign, ops: 2000},
+	{rule: rule.OptionsNamed, plan: reporting, ops: 2000},
+	{rule: rule.BehindShort, plan: appending, ops: 2000},
+	{rule: rule.RowsProven, plan: scenario, play: func(*Plan) []Op { return oldRows() }},
+	{rule: rule.AdminClears, plan: scenario, play: func(*Plan) []Op { return staleBars() }},
 }
 
 func editing(p *Plan) {
@@ -79,17 +96,6 @@ func foreign(p *Plan) { p.Calms, p.Mix = false, Mix{"run": 100, "optimize": 5, "
 
 func reporting(p *Plan) {
 	p.Calms, p.Mix = false, Mix{"bot-sanity": 80, "edit": 8, "run": 10, "invalidate-bot": 1}
-}
-
-// rowed has the server keep rows from before a restatement, which moves no date.
-func rowed(p *Plan) {
-	p.Calms, p.Mix = false, Mix{"run": 20, "optimize": 60, "recommend": 20, "sync": 0.3}
-	p.Settle = 300 * time.Millisecond
-}
-
-func clearing(p *Plan) {
-	p.Calms, p.Mix = false, Mix{"run": 80, "bot-sanity": 10, "sync": 0.4, "invalidate": 0.4, "refresh": 0.2, "memory-lost": 0.4}
-	p.Settle = 300 * time.Millisecond
 }
 
 // quickly caught are those that every go test looks for; make mutations looks for all.
@@ -140,9 +146,9 @@ func TestOracleFindsNothingInTheMutationsPlans(t *testing.T) {
 	for _, m := range mutations {
 		if names := os.Getenv("CONTROLS"); names == "all" || strings.Contains(","+names+",", ","+string(m.rule)+",") {
 			t.Run(string(m.rule), func(t *testing.T) {
-				p := usual()
-				m.plan(&p)
-				findsNothing(t, p, uint64(m.ops))
+				seed := number(t, "ORACLE_SEED", 1)
+				p, ops := m.made(seed)
+				judge(t, p, ops, seed)
 			})
 		}
 	}
@@ -151,14 +157,14 @@ func TestOracleFindsNothingInTheMutationsPlans(t *testing.T) {
 // catch plays without the rule and says what became of it.
 func catch(t *testing.T, mutable *harness.Lab, m mutation, seed uint64) (row string, caught bool) {
 	t.Helper()
-	p := usual()
-	m.plan(&p)
+	p, ops := m.made(seed)
 	p.Without = string(m.rule)
-	summary, wrong, err := play(mutable, p, p.operations(seed, m.ops))
+	summary, wrong, err := play(mutable, p, ops)
 	if err != nil {
 		t.Fatal(err)
 	}
 	if wrong == nil {
+		t.Log(summary)
 		return fmt.Sprintf("%-17s NOT caught in %d operations, %v", m.rule, summary.Ops, summary.Took.Round(time.Millisecond)), false
 	}
 	if testing.Verbose() {

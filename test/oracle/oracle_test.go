@@ -81,6 +81,11 @@ func findsNothing(t *testing.T, p Plan, n uint64) {
 		seed = number(t, "ORACLE_SEED", rand.Uint64N(1e9))
 		ops = p.operations(seed, int(number(t, "ORACLE_N", n)))
 	}
+	judge(t, p, ops, seed)
+}
+
+func judge(t *testing.T, p Plan, ops []Op, seed uint64) {
+	t.Helper()
 	p.Workers = int(number(t, "ORACLE_WORKERS", uint64(p.Workers)))
 	p.Survey = os.Getenv("ORACLE_SURVEY") != ""
 	summary, wrong, err := play(lab, p, ops)

@@ -37,7 +37,7 @@ var strategies = []node{
 	when("SPY", "Relative Strength Index", 10, "gt", 55, hold("QQQ"), hold("BIL")),
 	when("XOM", "Current Price", 1, "gt", 60, hold("XOM", "KO"), hold("PG")),
 	when("AAPL", "Rate of Change", 5, "lt", 0, hold("MSFT"), hold("AAPL", "HD")),
-	when("QQQ", "Simple Moving Average", 5, "gt", 80, when("SPY", "Rate of Change", 3, "gt", 0, hold("QQQ"), hold("SPY")), hold("VXX", "GE", "CAT", "IBM")),
+	when("QQQ", "Simple Moving Average", 5, "gt", 80, when("SPY", "Rate of Change", 3, "gt", 0, hold("QQQ"), hold("SPY")), hold("VXX", "GE", "CAT", "IBM", "PEP")),
 }
 
 // payload is a strategy as browsers send it: a string, with fresh ids.
