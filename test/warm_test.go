@@ -138,6 +138,33 @@ func TestAfterASyncEveryEarlierRequestIsAHitAndSoAreBotsThatNobodyAskedFor(t *te
 	}
 }
 
+// The server as it is: after a sync it computes from bars that it loaded before, and finds rows in its
+// cache that it computed meanwhile. With an admin's login that is cleared before anything is warmed.
+func TestAfterASyncOfAServerThatStaysBehindBacktestsAreWarmAllTheSame(t *testing.T) {
+	up, r := ownUpstream(t, harness.Env{"DATA_DATE_MEMORY_MS": "100"}), redisServer(t)
+	w := warmfront(t, up.URL, warming(harness.Env{
+		"REDIS_URL": r.URL(), "UPSTREAM_EMAIL": "admin@example.com", "UPSTREAM_PASSWORD": "admin-password",
+	}))
+	first := warmedFor(t, w, "")
+	ok(t, up.Sync("append", 300))
+	warmedFor(t, w, first.LastRun.Date)
+	before, err := up.Counts()
+	ok(t, err)
+	for n := range 12 {
+		path, body := fmt.Sprintf("/api/bots/bot-%d/run-backtest", n+1), stored(t, up, fmt.Sprintf("bot-%d", n+1))
+		a := post(t, w.URL+path, body)
+		expect(t, a, 200, "X-Cache: HIT")
+		if strings.Contains(a.Header.Get("Cache-Status"), "provisional") {
+			t.Fatalf("it is kept for a short time only\n%s", a)
+		}
+	}
+	after, err := up.Counts()
+	ok(t, err)
+	if after.Backtests != before.Backtests {
+		t.Fatalf("users caused %d backtests", after.Backtests-before.Backtests)
+	}
+}
+
 func TestTheVariantThatABotIsStoredWithIsTheLastThatTheServerSavesMetricsOf(t *testing.T) {
 	up := freshUpstream(t)
 	w := warmfront(t, up.URL, warming(nil))
