@@ -2,7 +2,6 @@ package test
 
 import (
 	"encoding/json"
-	"errors"
 	"fmt"
 	"net/http"
 	"net/http/httptest"
@@ -327,26 +326,10 @@ func TestTheWarmEndpointIsTheAdminsOnly(t *testing.T) {
 	if p := progressOf(t, w); p.Running {
 		t.Fatalf("somebody without the token has started a run: %+v", p)
 	}
-	_, ready, err := readyOf(w)
-	ok(t, err)
-	if string(ready) != `{"running":false}` {
-		t.Fatalf("readyz says of the loop: %s", ready)
+	ready := parsed[struct{ Warm json.RawMessage }](t, get(t, w.URL+"/_warmfront/readyz"))
+	if string(ready.Warm) != `{"running":false}` {
+		t.Fatalf("readyz says of the loop: %s", ready.Warm)
 	}
-}
-
-// readyOf gives the warm field of readyz.
-func readyOf(w *harness.Server) (status int, warm json.RawMessage, err error) {
-	res, err := http.Get(w.URL + "/_warmfront/readyz")
-	if err != nil {
-		return 0, nil, err
-	}
-	defer res.Body.Close()
-	var body struct{ Warm json.RawMessage }
-	err = json.NewDecoder(res.Body).Decode(&body)
-	if err == nil && body.Warm == nil {
-		err = errors.New("readyz has no field warm")
-	}
-	return res.StatusCode, body.Warm, err
 }
 
 func TestSigtermLeavesARunToAnotherReplica(t *testing.T) {

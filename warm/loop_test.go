@@ -1,6 +1,7 @@
 package warm
 
 import (
+	"context"
 	"net/http"
 	"strings"
 	"testing"
@@ -365,4 +366,27 @@ func TestALoopThatIsOffDoesNothing(t *testing.T) {
 	if len(l.journal.waiting) > 0 || p.started() > 0 {
 		t.Fatal("it is off")
 	}
+}
+
+// deafLedger can't renew its lease.
+type deafLedger struct{ *memoryLedger }
+
+func (deafLedger) renew(ctx context.Context, _ string) (bool, error) {
+	<-ctx.Done()
+	return false, ctx.Err()
+}
+
+func TestAHolderThatCannotRenewItsLeaseEndsBeforeTheLeaseDoes(t *testing.T) {
+	bubble(t, func(t *testing.T, w *fakeWorld, p *fakeProxy) {
+		w.lists(1000)
+		l := newLoop(w, p)
+		l.ledger = deafLedger{newMemoryLedger()}
+		ctx, cancel := context.WithCancel(t.Context())
+		defer cancel()
+		began := time.Now()
+		l.hold(ctx, "1", "why")
+		if took := time.Since(began); took >= leaseFor || took < leaseFor/2 {
+			t.Fatalf("it ended after %v, with a lease of %v", took, leaseFor)
+		}
+	})
 }
