@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"fmt"
+	"maps"
 	"net/http"
 	"os"
 	"os/signal"
@@ -53,6 +54,7 @@ func newWarming(cfg *config.Config, p *proxy.Proxy, log *zap.Logger) (*warming, 
 	w.loop = warm.New(warm.Options{
 		World: world{p}, Host: cfg.UpstreamURL.Host,
 		Handler: http.HandlerFunc(func(rw http.ResponseWriter, r *http.Request) {
+			maps.Copy(r.Header, p.Credentials(r.Context()))
 			p.ServeHTTP(rw, r.WithContext(proxy.ForWarming(r.Context())))
 		}),
 		Redis: w.redis, Prefix: cfg.RedisPrefix,

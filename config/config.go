@@ -29,9 +29,9 @@ type Config struct {
 	CacheTTL time.Duration `env:"CACHE_TTL" envDefault:"24h" takes:"a duration over zero like 24h, at most 87600h" meaning:"how long an answer is fresh"`
 	StaleTTL time.Duration `env:"STALE_TTL" envDefault:"24h" takes:"a duration like 24h, or 0s, at most 87600h" meaning:"how much longer it may be served when the upstream is down"`
 
-	DataDateInterval time.Duration `env:"DATA_DATE_INTERVAL" envDefault:"15s" takes:"a duration over zero like 15s, at most 87600h" meaning:"how often the data date and the canaries are asked for"`
-	DataDateTickers  []string      `env:"DATA_DATE_TICKERS" envDefault:"SPY" takes:"a comma list of tickers (A-Z 0-9 . = ^ -)" meaning:"canaries: tickers whose newest candle is the data date"`
-	SyncSettle       time.Duration `env:"SYNC_SETTLE" envDefault:"20m" takes:"a duration like 20m, or 0s, at most 87600h" meaning:"for how long after a change of the data answers are provisional"`
+	DataDateInterval time.Duration `env:"DATA_DATE_INTERVAL" envDefault:"15s" takes:"a duration over zero like 15s, at most 87600h" meaning:"how often the data date, the canaries and the sync's status are asked for"`
+	DataDateTickers  []string      `env:"DATA_DATE_TICKERS" envDefault:"SPY" takes:"a comma list of tickers (A-Z 0-9 . = ^ -)" meaning:"canaries: tickers whose newest candle is the data date (tickers that bots use are sampled besides)"`
+	SyncSettle       time.Duration `env:"SYNC_SETTLE" envDefault:"20m" takes:"a duration like 20m, or 0s, at most 87600h" meaning:"from the first sign of a sync, answers are provisional until it is known to have succeeded, or no further sign was seen for this long"`
 	ProvisionalTTL   time.Duration `env:"PROVISIONAL_TTL" envDefault:"30s" takes:"a duration like 30s, or 0s, at most 87600h" meaning:"how long a provisional answer is kept"`
 	RevisionInterval time.Duration `env:"REVISION_INTERVAL" envDefault:"5s" takes:"a duration like 5s, or 0s to ask each time, at most 87600h" meaning:"how long a bot's revision is believed without asking again"`
 
@@ -39,17 +39,17 @@ type Config struct {
 	WarmConcurrency int  `env:"WARM_CONCURRENCY" envDefault:"2" takes:"a number from 1 to 64" meaning:"requests that the warm loop has in flight at the upstream"`
 	WarmJournal     int  `env:"WARM_JOURNAL" envDefault:"10000" takes:"a number from 0 to 10000000" meaning:"how many distinct requests are remembered for replay"`
 
-	UpstreamEmail         string `env:"UPSTREAM_EMAIL" takes:"an email address, together with UPSTREAM_PASSWORD" meaning:"an admin's login for Warmfront's own requests"`
+	UpstreamEmail         string `env:"UPSTREAM_EMAIL" takes:"an email address, together with UPSTREAM_PASSWORD" meaning:"an admin's login for Warmfront's own requests: sync status, clearing the server's stale rows, bot list, replay"`
 	UpstreamPassword      Secret `env:"UPSTREAM_PASSWORD" takes:"a password, together with UPSTREAM_EMAIL" meaning:"the password of that login"`
 	UpstreamAuthorization Secret `env:"UPSTREAM_AUTHORIZATION" takes:"a value without line breaks, and no login beside it" meaning:"instead of a login: a fixed Authorization value"`
 
-	AuditRate float64 `env:"AUDIT_RATE" envDefault:"0.005" takes:"a number from 0 to 1" meaning:"share of hits that are compared with the server in the background"`
+	AuditRate float64 `env:"AUDIT_RATE" envDefault:"0.005" takes:"a number from 0 to 1" meaning:"share of hits that are compared with the server in the background, one at a time; 0: none"`
 
 	ParquetDir              string `env:"PARQUET_DIR" takes:"a path" meaning:"where the price files are: enables the candle and indicator jobs"`
 	CorrelationsDatabaseURL Secret `env:"CORRELATIONS_DATABASE_URL" takes:"postgres:// or postgresql://" meaning:"Postgres that holds nexus_correlations"`
 
-	Access           Access `env:"ACCESS" envDefault:"auto" takes:"public, granted or auto" meaning:"public: a stored answer serves everyone; granted: where answers belong to somebody nothing is stored yet; auto: asks the upstream which"`
-	MetricsWriteback bool   `env:"METRICS_WRITEBACK" envDefault:"true" takes:"true or false" meaning:"keep a bot's saved metrics as the server would have"`
+	Access           Access `env:"ACCESS" envDefault:"auto" takes:"public, granted or auto" meaning:"public: a stored answer serves everyone; granted: it serves a caller whose credentials had a 2xx for the same bot in the last 5 minutes; auto: asks the upstream which"`
+	MetricsWriteback bool   `env:"METRICS_WRITEBACK" envDefault:"true" takes:"true or false" meaning:"keep a bot's saved metrics as the server would have: a hit on another variant than the one last saved sends PUT /api/bots/:id/metrics"`
 
 	BypassHeader string `env:"BYPASS_HEADER" envDefault:"X-Cache-Bypass" takes:"a header name of its own" meaning:"the request header that goes past the cache"`
 	BypassToken  Secret `env:"BYPASS_TOKEN" takes:"printable text without spaces and ';'" meaning:"when set, the bypass header works only as <mode>;<token>"`
@@ -67,8 +67,7 @@ type Config struct {
 // Coming names the variables that are checked today but whose feature is not built yet.
 func Coming() []string {
 	return []string{
-		"UPSTREAM_EMAIL", "UPSTREAM_PASSWORD", "UPSTREAM_AUTHORIZATION",
-		"AUDIT_RATE", "PARQUET_DIR", "CORRELATIONS_DATABASE_URL", "METRICS_WRITEBACK",
+		"PARQUET_DIR", "CORRELATIONS_DATABASE_URL",
 	}
 }
 

@@ -63,7 +63,7 @@ func FuzzKey(f *testing.F) {
 			}
 			revs := make([]Revision, len(q.Bots))
 			for i := range revs {
-				revs[i] = Revision{Strategy: rev, Settings: rev, Metrics: rev}
+				revs[i] = Revision{Strategy: rev, Exact: rev, Settings: rev, Metrics: rev}
 			}
 			key, err := q.Key(revs, Data{Date: day, Generation: rev, Today: day})
 			if err != nil {
@@ -122,7 +122,8 @@ func FuzzJudge(f *testing.F) {
 		if r.Kind == Benchmarks {
 			query = "tickers=SPY"
 		}
-		date, err := ask(t, r.Name, []string{"", "b", "SPY"}[r.param], query, bodies[r.Name]).Judge(body)
+		verdict, err := ask(t, r.Name, []string{"", "b", "SPY"}[r.param], query, bodies[r.Name]).Judge(body)
+		date := verdict.LastDate
 		if err != nil {
 			return
 		}

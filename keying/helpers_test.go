@@ -43,7 +43,7 @@ func keyOf(t testing.TB, q *Request) string {
 func revisions(q *Request) []Revision {
 	revs := make([]Revision, len(q.Bots))
 	for i := range revs {
-		revs[i] = Revision{Strategy: "s", Settings: "t", Metrics: "m"}
+		revs[i] = Revision{Strategy: "s", Exact: "x", Settings: "t", Metrics: "m"}
 	}
 	return revs
 }

@@ -7,26 +7,36 @@ import (
 	"time"
 
 	"github.com/go-json-experiment/json/jsontext"
+
+	"warmfront/keying/rule"
 )
 
+// A Verdict is what a successful answer shows of itself.
+type Verdict struct {
+	// LastDate is the newest date in it, YYYY-MM-DD, "" where it shows none; of an answer about several
+	// tickers, the oldest of their newest: one that is older than the data was computed from stale bars (trap 5).
+	LastDate string
+	// Cached: the server computed it some time before, at CachedAt if it says so, in ms since 1970.
+	Cached   bool
+	CachedAt int64
+}
+
 // Judge looks for the route's own sign of success in a decoded answer: 200 is not success (trap 8).
-// lastDate is the newest date that the answer itself shows, YYYY-MM-DD, "" where it shows none: an answer
-// older than the data was computed from stale bars (trap 5). Answers are large; nothing but the fields
-// that matter is looked at.
-func (q *Request) Judge(body []byte) (lastDate string, err error) {
+// Answers are large; nothing but the fields that matter is looked at.
+func (q *Request) Judge(body []byte) (Verdict, error) {
 	a := &answer{Decoder: jsontext.NewDecoder(bytes.NewBuffer(body)), body: body, q: q}
 	if err := a.judge(); err != nil {
-		return "", fmt.Errorf("keying: judging an answer of %s: %w", q.Route.Name, err)
+		return Verdict{}, fmt.Errorf("keying: judging an answer of %s: %w", q.Route.Name, err)
 	}
-	return a.lastDate, nil
+	return a.verdict, nil
 }
 
 // An answer is read field by field. A check consumes exactly one value.
 type answer struct {
 	*jsontext.Decoder
-	body     []byte
-	q        *Request
-	lastDate string
+	body    []byte
+	q       *Request
+	verdict Verdict
 }
 
 type check func(*answer) error
@@ -40,8 +50,17 @@ func (a *answer) judge() error {
 		if name == "errors" {
 			return a.noErrors()
 		}
-		if name == "cached" && a.q.asked.forgotten {
+		if name == "cached" {
 			return a.computed()
+		}
+		if name == "cachedAt" && a.PeekKind() == '0' {
+			at, err := a.ReadToken()
+			if err != nil {
+				return syntax(err)
+			}
+			ms, err := at.Float()
+			a.verdict.CachedAt = int64(ms)
+			return err
 		}
 		check, ok := a.q.Route.answer[name]
 		if !ok {
@@ -83,10 +102,16 @@ func (a *answer) noErrors() error {
 	return errors.New("it lists errors")
 }
 
-// computed: the server's own cache forgets some of what this request asks for (trap 6), so what comes
-// out of it may be the answer to another. Only a computation is believed.
+// computed notes whether the server computed the answer for this request. Its own cache forgets some of
+// what a request may ask for (trap 6), so what comes out of it may be the answer to another: then only a
+// computation is believed.
 func (a *answer) computed() error {
-	if err := a.skip('f'); err != nil {
+	v, err := a.ReadValue()
+	if err != nil {
+		return syntax(err)
+	}
+	a.verdict.Cached = string(v) != "false"
+	if a.verdict.Cached && a.q.asked.forgotten {
 		return errors.New("it comes from the server's cache, which forgets what was asked for")
 	}
 	return nil
@@ -153,8 +178,12 @@ func isTrue(a *answer) error   { return a.skip('t') }
 func isObject(a *answer) error { return a.skip('{') }
 func isArray(a *answer) error  { return a.skip('[') }
 
-// show notes a date that the answer shows.
-func (a *answer) show(date string) { a.lastDate = max(a.lastDate, date) }
+// show notes the newest date of one ticker, or of all that an answer is about.
+func (a *answer) show(date string) {
+	if a.verdict.LastDate == "" || date < a.verdict.LastDate {
+		a.verdict.LastDate = date
+	}
+}
 
 // lastOf consumes an array of objects and returns the last one.
 func (a *answer) lastOf() (last value, n int, err error) {
@@ -229,6 +258,9 @@ func isReport(a *answer) error {
 		named = true
 		for _, option := range a.q.asked.options.kids {
 			got := meta.get(option.name)
+			if rule.Off(rule.OptionsNamed) {
+				break
+			}
 			if got == nil || got.kind != option.kind || got.text != option.text || !got.scalar() {
 				return fmt.Errorf("made with another %s than asked for", option.name)
 			}

@@ -13,7 +13,8 @@ type verdict struct{ body, want string }
 func judge(t *testing.T, q *Request, list []verdict) {
 	t.Helper()
 	for _, c := range list {
-		date, err := q.Judge([]byte(c.body))
+		v, err := q.Judge([]byte(c.body))
+		date := v.LastDate
 		if err != nil {
 			date = "no"
 		}
@@ -90,7 +91,7 @@ func TestBenchmarksAndBatchesCoverEveryTickerAskedFor(t *testing.T) {
 		{`{"success":true,"benchmarks":{"QQQ":{}}}`, "no"}, {`{"success":true,"benchmarks":{}}`, "no"}, {`{"success":true,"benchmarks":[]}`, "no"},
 	})
 	judge(t, ask(t, "candles-batch", "", "", `{"tickers":["SPY","qqq"]}`), []verdict{
-		{`{"success":true,"results":{"SPY":[{"time":1768262400}],"QQQ":[{"time":1},{"time":1768348800}]}}`, "2026-01-14"},
+		{`{"success":true,"results":{"SPY":[{"time":1768262400}],"QQQ":[{"time":1},{"time":1768348800}]}}`, "2026-01-13"},
 		{`{"success":true,"results":{"SPY":[{"time":1768262400}],"qqq":[{"time":1768262400}]}}`, "2026-01-13"},
 		{`{"success":true,"results":{"SPY":[{"time":1}]},"errors":["QQQ: not found"]}`, "no"},
 		{`{"success":true,"results":{"SPY":[{"time":1}],"QQQ":[]}}`, "no"}, {`{"success":true,"results":{"SPY":[{"time":1}]}}`, "no"},
@@ -111,7 +112,7 @@ func TestIndicatorsAnswerEveryCondition(t *testing.T) {
 	overlay := `{"conditionId":"a","leftSeries":[{"date":"2026-01-13","value":null},{"date":"%s","value":1}],"rightSeries":null}`
 	a, b := fmt.Sprintf(overlay, "2026-01-14"), fmt.Sprintf(overlay, "2026-01-12")
 	judge(t, q, []verdict{
-		{`{"indicatorOverlays":[` + a + `,` + b + `]}`, "2026-01-14"}, {`{"indicatorOverlays":[{},{"leftSeries":null}]}`, ""},
+		{`{"indicatorOverlays":[` + a + `,` + b + `]}`, "2026-01-12"}, {`{"indicatorOverlays":[{},{"leftSeries":null}]}`, ""},
 		{`{"indicatorOverlays":[{"leftSeries":[]},{"leftSeries":[{"date":"soon"}]}]}`, ""},
 		{`{"indicatorOverlays":[` + a + `]}`, "no"}, {`{"indicatorOverlays":[]}`, "no"}, {`{"indicatorOverlays":[1,2]}`, "no"}, {`{}`, "no"},
 	})

@@ -82,9 +82,19 @@ type Request struct {
 	Variant   string
 
 	meaning []byte // canonical JSON of what the request itself says
+	ids     IDs
+	in      *input // what meaning was spelled from
 	forced  []byte
 	asked   asked
+	uses    []string // tickers that the strategy or the conditions in the body name
 }
+
+// NeedsMetrics reports whether the answer depends on the saved metrics of the bots.
+func (q *Request) NeedsMetrics() bool { return q.Route.parts&metricsPart != 0 }
+
+// NeedsRows reports whether the server may build the answer from what it keeps of earlier runs of the bots
+// without saying so.
+func (q *Request) NeedsRows() bool { return q.Route.Kind == Correlation }
 
 // Data is the state of the price data, and whatever else outside the request an answer belongs to.
 type Data struct {
@@ -134,7 +144,7 @@ func (q *Request) envelope(revs []Revision, d Data) (head, tail []byte, err erro
 	list := value{kind: '['}
 	for i, rev := range revs {
 		parts := value{kind: '['}
-		for _, part := range rev.counting(q.Route.parts) {
+		for _, part := range rev.counting(q.Route.parts, q.ids) {
 			if part == "" || !utf8.ValidString(part) {
 				return nil, nil, fmt.Errorf("keying: the revision of bot %d of %d lacks a part that %s depends on", i+1, len(revs), q.Route.Name)
 			}
@@ -155,6 +165,19 @@ func (q *Request) envelope(revs []Revision, d Data) (head, tail []byte, err erro
 // Forced is the body of a run-backtest with forceRefresh set, which makes the server compute afresh
 // (traps 5 and 6); nil for every other route, where the server has no such switch.
 func (q *Request) Forced() []byte { return q.forced }
+
+// Spelling tells requests apart that share a key because only the ids in their strategies differ: it is
+// a hash over the request and the revisions of its bots with every id as spelled. revs is parallel to
+// q.Bots.
+func (q *Request) Spelling(revs []Revision) string {
+	said := mean(q, q.in, Exact)
+	h := sha256.New()
+	fmt.Fprintf(h, "%d\n%s", len(said), said)
+	for _, rev := range revs {
+		fmt.Fprintf(h, "\n%q", rev.Exact)
+	}
+	return hex.EncodeToString(h.Sum(nil))
+}
 
 // maxBot is how long an escaped bot id may be in a key; a longer one is named by its hash.
 const maxBot = 200

@@ -54,7 +54,9 @@ func (r *Route) parse(param, rawQuery string, body []byte, ids IDs) (*Request, e
 	if err := r.canonicalise(q, in); err != nil {
 		return nil, err
 	}
+	q.ids, q.in = ids, in
 	q.meaning = mean(q, in, ids)
+	q.uses = slices.Clip(tickersIn(&in.body, nil))
 	return q, nil
 }
 

@@ -11,8 +11,10 @@ import (
 // the content, "updatedAt:" and the time of its last change; "" when neither is known.
 type Revision struct {
 	Strategy string // the payload's meaning
+	Exact    string // the payload's meaning with its ids as spelled (see Exact); stands in for Strategy where ids count
 	Settings string // stored mode and costs
 	Metrics  string // saved metrics, without their times
+	Uses     string // some of the tickers that the strategy names, as a comma list; it counts for nothing
 }
 
 // parts says which parts of a revision an answer depends on.
@@ -24,8 +26,11 @@ const (
 	metricsPart
 )
 
-func (r Revision) counting(p parts) []string {
+func (r Revision) counting(p parts, ids IDs) []string {
 	var list []string
+	if ids == Exact {
+		r.Strategy = r.Exact
+	}
 	for _, one := range []struct {
 		part parts
 		text string
@@ -44,12 +49,7 @@ func (r Revision) Hidden() bool { return strings.HasPrefix(r.Strategy, updatedPr
 const updatedPrefix = "updatedAt:"
 
 // RevisionOf reads the answer to GET /api/bots/:id, {"bot": {...}} or the bot itself.
-func RevisionOf(body []byte) (Revision, error) { return revisionOf(body, ByOrder) }
-
-// RevisionExact is RevisionOf with the strategy's ids as spelled (see Exact).
-func RevisionExact(body []byte) (Revision, error) { return revisionOf(body, Exact) }
-
-func revisionOf(body []byte, ids IDs) (Revision, error) {
+func RevisionOf(body []byte) (Revision, error) {
 	bot, err := parseObject(body)
 	if err != nil {
 		return Revision{}, fmt.Errorf("keying: reading a bot: %w", err)
@@ -58,9 +58,12 @@ func revisionOf(body []byte, ids IDs) (Revision, error) {
 		bot = *inner
 	}
 	updated := updatedAt(&bot)
-	rev := Revision{Strategy: strategyHash(bot.get("payload"), ids), Settings: updated}
+	payload := bot.get("payload")
+	rev := Revision{Settings: updated}
+	rev.Strategy, rev.Uses = strategyHash(payload, ByOrder)
+	rev.Exact, _ = strategyHash(payload, Exact)
 	if rev.Strategy == "" {
-		rev.Strategy = updated
+		rev.Strategy, rev.Exact = updated, updated
 	}
 	if rev.Strategy == "" {
 		return Revision{}, errors.New("keying: reading a bot: it shows neither a payload nor when it was updated")
@@ -82,24 +85,25 @@ func updatedAt(bot *value) string {
 	return ""
 }
 
-// strategyHash is the hash of a payload's meaning, "" when none is shown. What isn't a strategy in JSON (a
+// strategyHash is the hash of a payload's meaning, "" when none is shown, and the tickers in it. What isn't a strategy in JSON (a
 // compressed one, say) counts as it is spelled.
-func strategyHash(payload *value, ids IDs) string {
+func strategyHash(payload *value, ids IDs) (sum, uses string) {
 	if payload == nil || payload.kind == 'n' || payload.kind == '"' && payload.text == "" {
-		return ""
+		return "", ""
 	}
 	meant := *payload
 	if meant.kind == '"' {
 		inner, err := parseObject([]byte(meant.text))
 		if err != nil {
-			return hash([]byte("raw:" + meant.text))
+			return hash([]byte("raw:" + meant.text)), ""
 		}
 		meant = inner
 	}
 	if meant.kind == '{' && len(meant.kids) == 0 {
-		return "" // an empty strategy is as good as a hidden one
+		return "", "" // an empty strategy is as good as a hidden one
 	}
-	return hash(spell(&meant, &meant, nil, ids))
+	uses = strings.Join(tickersIn(&meant, nil), ",")
+	return hash(spell(&meant, &meant, nil, ids)), uses
 }
 
 // metricsHash covers the saved metrics that the bot shows, but for the times of saving.

@@ -20,7 +20,8 @@ func TestASavedBotThatSaysTheSameHasTheSameRevision(t *testing.T) {
 		`{"payload":` + strategy + `,"backtestCostBps":5.0,"backtestMode":"CC","updatedAt":"2","metrics":{"updatedAt":9,"computed_at":3,"cagr":1e-1}}`,
 		`{"bot":{"tags":["x"],"payload":` + quoted(" "+strings.ReplaceAll(strategy, "n1", "zz")) + `,"backtestMode":"CC","backtestCostBps":5,"metrics":{"cagr":0.1}}}`,
 	} {
-		if a, b := revision(t, base), revision(t, other); a != b {
+		a, b := revision(t, base), revision(t, other)
+		if b.Exact = a.Exact; a != b { // ids as spelled are another question
 			t.Errorf("%s: %+v, not %+v", other, b, a)
 		}
 	}
@@ -73,10 +74,52 @@ func TestABotThatShowsNothingHasNoRevision(t *testing.T) {
 }
 
 func TestExactRevisionsTellRenamedStrategiesApart(t *testing.T) {
-	a, b := `{"payload":{"id":"a"}}`, `{"payload":{"id":"b","bgColor":1}}`
-	x, err1 := RevisionExact([]byte(a))
-	y, err2 := RevisionExact([]byte(b))
-	if err1 != nil || err2 != nil || x == y || revision(t, a) != revision(t, b) {
-		t.Errorf("%+v %+v %v %v", x, y, err1, err2)
+	a, b := revision(t, `{"payload":{"id":"a"}}`), revision(t, `{"payload":{"id":"b","bgColor":1}}`)
+	if a.Exact == b.Exact || a.Exact == "" || a.Strategy != b.Strategy {
+		t.Errorf("%+v %+v", a, b)
+	}
+	for _, ids := range []IDs{ByOrder, Exact} {
+		q, err := route(t, "run-backtest").Parse("b1", "", nil, ids)
+		if err != nil {
+			t.Fatal(err)
+		}
+		x, err1 := q.Key([]Revision{a}, now)
+		y, err2 := q.Key([]Revision{b}, now)
+		if err1 != nil || err2 != nil || (x == y) != (ids == ByOrder) {
+			t.Errorf("ids %d: %s and %s, %v %v", ids, x, y, err1, err2)
+		}
+	}
+}
+
+func TestARevisionWithoutItsExactFormIsNeverKeyedExactly(t *testing.T) {
+	q, err := route(t, "run-backtest").Parse("b1", "", nil, Exact)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if key, err := q.Key([]Revision{{Strategy: "s"}}, now); err == nil {
+		t.Errorf("keyed as %s", key)
+	}
+}
+
+func TestSpellingTellsApartWhatOnlyIDsDo(t *testing.T) {
+	tree := func(id, color string) string {
+		return `{"payload":` + quoted(`{"id":"`+id+`","kind":"basic","bgColor":"`+color+`"}`) + `}`
+	}
+	rev := []Revision{{Strategy: "s", Exact: "e"}}
+	spelled := func(name, param, body string, revs []Revision) string {
+		return ask(t, name, param, "", body).Spelling(revs)
+	}
+	for _, c := range []struct {
+		what, a, b string
+		same       bool
+	}{
+		{"another id", spelled("backtest", "", tree("a", "x"), nil), spelled("backtest", "", tree("b", "x"), nil), false},
+		{"another colour", spelled("backtest", "", tree("a", "x"), nil), spelled("backtest", "", tree("a", "y"), nil), true},
+		{"a default", spelled("run-backtest", "b", `{}`, rev), spelled("run-backtest", "b", `{"mode":"CC"}`, rev), true},
+		{"a saved bot's ids", spelled("run-backtest", "b", `{}`, rev), spelled("run-backtest", "b", `{}`, []Revision{{Strategy: "s", Exact: "f"}}), false},
+	} {
+		if (c.a == c.b) != c.same {
+			t.Errorf("%s: %s and %s, want the same: %v", c.what, c.a, c.b, c.same)
+		}
 	}
 }

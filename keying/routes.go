@@ -21,6 +21,10 @@ type Route struct {
 	payload        payload
 	read           func(*Request, *input) error // what is particular to the route
 	answer         map[string]check             // fields that a successful answer must have
+
+	// What two answers that say the same may differ in (trap 9): fields that are not compared, and those
+	// that one of them may lack. Paths from the top, joined by dots.
+	volatile, optional []string
 }
 
 // param says what the path's parameter is.
@@ -77,6 +81,8 @@ var routes = []*Route{
 			{name: "benchmarkTicker", def: text("SPY"), or: falsy},
 		},
 		read: readRunBacktest, answer: backtestAnswer,
+		// The server's own hits lack what it did not store.
+		volatile: []string{"cached", "cachedAt", "compression.compressionTimeMs"}, optional: []string{"compression", "days"},
 	},
 	{
 		Name: "backtest", Method: "POST", Kind: Backtest, // R2
@@ -88,13 +94,15 @@ var routes = []*Route{
 			{name: "benchmarkTicker", def: text("SPY")},
 			{name: "engine", def: text("node")},
 		},
-		answer: backtestAnswer,
+		answer:   backtestAnswer,
+		volatile: []string{"compression.compressionTimeMs"},
 	},
 	{
 		Name: "bot-sanity", Method: "POST", Kind: Sanity, // R3: mode and costs are the stored ones
 		prefix: "/api/bots/", suffix: "/sanity-report", param: botParam, parts: strategyPart | settingsPart,
 		defaults: sanityOptions, ignored: []string{"mode", "costBps", "oosStartDate"},
 		read: readSanity, answer: map[string]check{"success": isTrue, "report": isReport},
+		volatile: []string{"cached", "cachedAt", "report.meta.generatedAt"},
 	},
 	{
 		Name: "sanity", Method: "POST", Kind: Sanity, // R4
@@ -104,6 +112,7 @@ var routes = []*Route{
 			{name: "costBps", def: number(5)},
 		}, sanityOptions...),
 		read: readSanity, answer: map[string]check{"success": isTrue, "report": isReport},
+		volatile: []string{"cached", "report.meta.generatedAt"},
 	},
 	{
 		Name: "correlation-optimize", Method: "POST", Kind: Correlation, // R9
@@ -133,6 +142,7 @@ var routes = []*Route{
 		Name: "benchmarks", Method: "GET", Kind: Benchmarks, // R5
 		prefix: "/api/benchmarks/metrics",
 		read:   readBenchmarks, answer: map[string]check{"success": isTrue, "benchmarks": hasTickers},
+		volatile: []string{"dataDate"}, // a text that is remembered for a while; the generation covers it
 	},
 	{
 		Name: "candles", Method: "GET", Kind: Candles, // R6
@@ -144,8 +154,20 @@ var routes = []*Route{
 		prefix:   "/api/candles/batch",
 		defaults: []field{{name: "limit", def: number(1500)}},
 		read:     readBatch, answer: map[string]check{"success": isTrue, "results": hasCandles},
+		volatile: []string{"meta.cached", "meta.fetched", "meta.elapsed"},
 	},
 }
+
+// Bot is the bot that the path's parameter names; "" on routes where it is none.
+func (r *Route) Bot(param string) string {
+	if r.param == botParam {
+		return param
+	}
+	return ""
+}
+
+// SavesMetrics reports whether the server saves a bot's metrics as it answers (trap 7).
+func (r *Route) SavesMetrics() bool { return r.param == botParam && r.Kind == Backtest }
 
 // Routes is the table.
 func Routes() []*Route { return append([]*Route(nil), routes...) }

@@ -1,6 +1,7 @@
 package keying
 
 import (
+	"slices"
 	"strings"
 )
 
@@ -108,3 +109,55 @@ func ascii(s string) bool {
 
 // trim removes what String.prototype.trim removes, of ASCII.
 func trim(s string) string { return strings.Trim(s, " \t\n\v\f\r") }
+
+// maxUses bounds how many tickers of a strategy are named.
+const maxUses = 8
+
+// Uses names some of the tickers that the answer depends on: the request's own, those of the strategy in
+// its body, and those of its saved bots, whose revisions are parallel to q.Bots.
+func (q *Request) Uses(revs []Revision) []string {
+	list := q.uses
+	for _, t := range q.Tickers[:min(len(q.Tickers), maxUses)] {
+		if t = cleanTicker(t); t != "" {
+			list = append(list, t)
+		}
+	}
+	for _, rev := range revs {
+		if rev.Uses != "" && len(list) < maxUses {
+			list = append(list, strings.Split(rev.Uses, ",")...)
+		}
+	}
+	return list
+}
+
+// tickersIn adds tickers that a strategy names: in conditions, on both sides, and in positions.
+func tickersIn(v *value, list []string) []string {
+	for i := range v.kids {
+		kid := &v.kids[i]
+		switch {
+		case len(list) >= maxUses:
+			return list
+		case kid.name == "ticker" || kid.name == "rightTicker":
+			list = addTicker(list, &kid.value)
+		case kid.name == "positions":
+			for j := range kid.kids {
+				list = addTicker(list, &kid.kids[j].value)
+			}
+		}
+		if !kid.scalar() {
+			list = tickersIn(&kid.value, list)
+		}
+	}
+	return list
+}
+
+func addTicker(list []string, v *value) []string {
+	t := v.text
+	if v.kind != '"' || t == "" || len(t) > 20 || t == "Empty" || cleanTicker(t) != strings.ToUpper(t) || len(list) >= maxUses {
+		return list
+	}
+	if t = strings.ToUpper(t); slices.Contains(list, t) {
+		return list
+	}
+	return append(list, strings.Clone(t))
+}

@@ -12,6 +12,7 @@ import (
 	"github.com/klauspost/compress/gzip"
 	"go.uber.org/zap"
 
+	"warmfront/proxy/board"
 	"warmfront/proxy/store"
 	"warmfront/proxy/upstream"
 )
@@ -123,6 +124,9 @@ func (p *Proxy) answerEntry(w http.ResponseWriter, a *ask, e *store.Entry, how o
 		_, err = w.Write(e.Body)
 	}
 	p.done(a, how, tier, status, s.reason)
+	if how == hit {
+		p.hasHit(a, e)
+	}
 	if err != nil && a.in.Context().Err() == nil {
 		p.log.Debug("answer not delivered in full", zap.Error(err))
 	}
@@ -202,7 +206,7 @@ func (p *Proxy) answerStale(w http.ResponseWriter, a *ask) bool {
 	if a.mode != useCache {
 		return false
 	}
-	e, tier := p.stale(a.in.Context(), a.key)
+	e, tier := p.stale(a.in.Context(), a)
 	if e == nil {
 		return false
 	}
@@ -225,12 +229,27 @@ func (p *Proxy) passStreamed(w http.ResponseWriter, a *ask, reason string) {
 
 func (p *Proxy) passAs(w http.ResponseWriter, a *ask, how outcome, reason string) {
 	mark := &passMark{outcome: how, reason: reason, started: a.started}
-	if a.in.Header.Get("X-Cache-Debug") == "1" {
+	if a.in.Header.Get("X-Cache-Debug") == "1" && a.may(false) {
 		mark.key = a.key
 	}
 	a.in.Header.Del(p.cfg.BypassHeader) // it may hold a token, and is for us
+	if a.private {
+		tap := &tapped{ResponseWriter: w}
+		w = tap
+		// Before the answer's end is sent, if it is as short as a refusal is.
+		tap.onStatus = func(status int) { p.noted(a.in.Context(), a, status) }
+	}
+	defer p.passesAsked(a)()
 	began := time.Now()
-	p.pass(w, a.in, mark)
+	if a.bot != "" && a.route.SavesMetrics() {
+		certain := false
+		write := p.board.Begin(a.in.Context(), board.Subject{Class: board.Metrics, Name: a.bot})
+		defer func() { write.End(certain) }()
+		p.fills.hasForeign(a.bot) // its body may not have been read
+		certain = p.pass(w, a.in, mark)
+	} else {
+		p.pass(w, a.in, mark)
+	}
 	a.waited = time.Since(began)
 	p.done(a, how, upstreamTier, 0, reason)
 }
@@ -238,7 +257,7 @@ func (p *Proxy) passAs(w http.ResponseWriter, a *ask, how outcome, reason string
 // label writes what the answer says about its way.
 func (p *Proxy) label(h http.Header, a *ask, how outcome, tier, status string) {
 	labelled(h, how, tier, status, a.started)
-	if a.key != "" && a.in.Header.Get("X-Cache-Debug") == "1" {
+	if a.key != "" && a.in.Header.Get("X-Cache-Debug") == "1" && (how != passed || a.may(false)) {
 		h.Set("X-Cache-Key", a.key)
 	}
 }

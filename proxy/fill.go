@@ -3,27 +3,18 @@ package proxy
 import (
 	"bytes"
 	"context"
-	"crypto/sha256"
-	"encoding/hex"
 	"errors"
 	"io"
-	"mime"
 	"net/http"
 	"net/url"
-	"slices"
 	"strings"
 	"sync/atomic"
 	"time"
 
-	"go.uber.org/zap"
-
+	"warmfront/keying/rule"
+	"warmfront/proxy/board"
 	"warmfront/proxy/store"
-	"warmfront/proxy/upstream"
 )
-
-// behindTTL is for how long an answer is kept that ends before the data does: the server computed
-// it from bars that it loaded before the sync (contract, trap 5).
-const behindTTL = 10 * time.Minute
 
 var errUpstreamTimeout = errors.New("the upstream's answer did not come in time")
 
@@ -56,13 +47,13 @@ type rawAnswer struct {
 // fill asks the server, and keeps the answer if every rule for keeping it holds.
 func (p *Proxy) fill(ctx context.Context, a *ask) *result {
 	started := time.Now()
-	res, err := p.call(ctx, a)
+	raw, err := p.ask(ctx, a)
 	if err != nil {
 		return &result{err: err, took: time.Since(started)}
 	}
-	raw := p.receive(res)
 	out := &result{answer: raw, tier: upstreamTier, took: time.Since(started)}
 	p.metrics.upstream(a.route, out.took)
+	p.noted(ctx, a, raw.status)
 	e, reason := p.judge(a, raw)
 	if e != nil {
 		// The CORS fields are the asking origin's: learned here, kept out of the entry.
@@ -76,6 +67,20 @@ func (p *Proxy) fill(ctx context.Context, a *ask) *result {
 	p.keep(e)
 	out.entry = e
 	return out
+}
+
+// ask makes the call. A run of a saved bot leaves metrics behind (contract, trap 7): it is a write of
+// them, which may yet come when the answer does not.
+func (p *Proxy) ask(ctx context.Context, a *ask) (raw *rawAnswer, err error) {
+	if a.request.Forced() != nil {
+		write := p.board.Begin(ctx, board.Subject{Class: board.Metrics, Name: a.request.Bot})
+		defer func() { write.End(err == nil && raw.broken == nil) }()
+	}
+	res, err := p.call(ctx, a)
+	if err != nil {
+		return nil, err
+	}
+	return p.receive(res), nil
 }
 
 // call sends the request on its way and gives the answer once its header is here. The answer's body
@@ -135,17 +140,22 @@ func (p *Proxy) outgoing(ctx context.Context, a *ask) *http.Request {
 	return out.WithContext(ctx)
 }
 
-// mustForce reports whether the server must compute afresh because the row that it caches for the
-// bot may belong to another benchmark: its key forgets benchmarkTicker (contract, trap 6).
+// mustForce reports whether the server must compute afresh, because the row that it caches for the bot
+// may belong to another benchmark (its key forgets benchmarkTicker: contract, trap 6), or may mix old and
+// new prices: it was made before this generation of the data began (trap 5).
 func (p *Proxy) mustForce(a *ask) bool {
 	if a.request.Forced() == nil {
 		return false
 	}
+	bot, variant := a.request.Bot, a.request.Variant
 	if a.request.Benchmark != "SPY" {
-		p.foreign.add(a.request.Bot)
+		p.fills.hasForeign(bot)
+		return !rule.Off(rule.ForeignForced)
+	}
+	if p.fills.isDoubtful(bot, variant) && !rule.Off(rule.ForeignForced) {
 		return true
 	}
-	return p.foreign.has(a.request.Bot)
+	return a.data.Begun && p.fills.isFirst(a.data.Generation(), bot, variant) && !rule.Off(rule.FirstForced)
 }
 
 // receive takes the body in up to MAX_ENTRY; of a longer one, the rest is left to be streamed.
@@ -171,121 +181,6 @@ func (p *Proxy) receive(res *http.Response) *rawAnswer {
 	return raw
 }
 
-// judge makes an entry of an answer that may be stored by what it says itself; otherwise it gives
-// the reason why not (interface page, "Stored").
-func (p *Proxy) judge(a *ask, raw *rawAnswer) (*store.Entry, string) {
-	if reason := refusal(raw); reason != "" {
-		if reason == "too-large" {
-			p.large.add(a.key)
-		}
-		return nil, reason
-	}
-	plain := raw.body
-	if raw.gzip {
-		var err error
-		if plain, err = gunzip(raw.body, int64(p.cfg.MaxEntry)); errors.Is(err, errTooLong) {
-			p.large.add(a.key)
-			return nil, "too-large"
-		} else if err != nil {
-			return nil, "bad-coding"
-		}
-	}
-	lastDate, err := a.request.Judge(plain)
-	if err != nil {
-		p.log.Debug("not stored", zap.String("route", a.route.Name), zap.Error(err))
-		return nil, "no-success"
-	}
-	sum := sha256.Sum256(plain)
-	e := &store.Entry{
-		Key: a.key, Status: raw.status, Header: storedHeader(raw.header), Body: bytes.Clone(raw.body), Gzip: raw.gzip,
-		Length: len(plain), Digest: hex.EncodeToString(sum[:16]), StoredAt: time.Now(),
-		Fresh: p.cfg.CacheTTL, Stale: p.cfg.StaleTTL,
-	}
-	p.shorten(a, e, lastDate)
-	if !e.Gzip && len(e.Body) >= compressFrom {
-		if z, err := compress(e.Body); err == nil && len(z) < len(e.Body) {
-			e.Body, e.Gzip = z, true
-		}
-	}
-	return e.Prepare(), ""
-}
-
-// refusal looks at everything but the body's meaning.
-func refusal(raw *rawAnswer) string {
-	media, _, _ := mime.ParseMediaType(raw.header.Get("Content-Type"))
-	coding := raw.header.Get("Content-Encoding")
-	switch {
-	case raw.broken != nil:
-		return "broken-off"
-	case raw.rest != nil:
-		return "too-large"
-	case raw.status != http.StatusOK:
-		return "status"
-	case media != "application/json":
-		return "not-json"
-	case len(raw.header["Set-Cookie"]) > 0:
-		return "set-cookie"
-	case isPrivate(raw.header):
-		return "cache-control"
-	case coding != "" && !raw.gzip && !strings.EqualFold(coding, "identity"):
-		return "coding"
-	}
-	return ""
-}
-
-// isPrivate reports whether Cache-Control forbids a shared cache to store (RFC 9111, section 3).
-func isPrivate(h http.Header) bool {
-	for _, line := range h.Values("Cache-Control") {
-		for directive := range strings.SplitSeq(line, ",") {
-			name, _, _ := strings.Cut(strings.TrimSpace(directive), "=")
-			if strings.EqualFold(name, "no-store") || strings.EqualFold(name, "private") {
-				return true
-			}
-		}
-	}
-	return false
-}
-
-// shorten makes an entry provisional that may not be the last word. It is then neither served after
-// its short time, nor stale.
-func (p *Proxy) shorten(a *ask, e *store.Entry, lastDate string) {
-	switch {
-	case p.isSettling(a.data):
-		e.Provisional, e.Fresh, e.Stale = "settling", min(e.Fresh, p.cfg.ProvisionalTTL), 0
-	case lastDate != "" && lastDate < a.data.Date:
-		e.Provisional, e.Fresh, e.Stale = "behind-data", min(e.Fresh, behindTTL), 0
-		p.metrics.behind.Inc()
-	}
-}
-
-// isSettling reports whether a change of the data is so recent that the sync behind it may go on.
-func (p *Proxy) isSettling(state *upstream.DataState) bool {
-	return !state.MovedAt.IsZero() && time.Since(state.MovedAt) < p.cfg.SyncSettle
-}
-
-// changed looks whether what the key says still holds now that the answer is here; otherwise the
-// answer is of nobody knows which state, and is not kept.
-func (p *Proxy) changed(ctx context.Context, a *ask) (reason string) {
-	if !a.sure {
-		return "unsure"
-	}
-	if len(a.request.Bots) > 0 {
-		after, err := p.revisions.Fetch(ctx, a.request.Bots)
-		if err != nil {
-			return "revision-unknown"
-		}
-		// The key holds just the parts of a revision that count: a run-backtest saves metrics itself.
-		key, err := a.request.Key(after, p.dataFor(a.data))
-		if err != nil || key != a.key || !slices.Equal(p.revisions.Epochs(a.request.Bots), a.epochs) {
-			return "revision-changed"
-		}
-	}
-	if now, sure := p.data.Current(); !sure || now.Generation != a.data.Generation {
-		return "data-changed"
-	}
-	return ""
-}
-
 // keep stores e in both tiers.
 func (p *Proxy) keep(e *store.Entry) {
 	p.memory.Set(e)
@@ -297,23 +192,6 @@ func (p *Proxy) keep(e *store.Entry) {
 			p.metrics.redisErrors.WithLabelValues("set").Inc()
 		}
 	})
-}
-
-// storedHeader is what of an answer's header is stored: the end-to-end fields, less those that
-// belong to one origin or to one form of the body.
-func storedHeader(h http.Header) http.Header {
-	kept := make(http.Header, len(h))
-	for name, values := range h {
-		if upstream.IsCORS(name) {
-			continue
-		}
-		switch name {
-		case "Vary", "Content-Length", "Content-Encoding", "Etag", "Age", "Cache-Status", "Accept-Ranges", "Trailer":
-			continue
-		}
-		kept[name] = values
-	}
-	return kept
 }
 
 // dropHopByHop removes what concerns one connection only (RFC 9110, section 7.6.1).

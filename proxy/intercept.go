@@ -3,7 +3,9 @@ package proxy
 import (
 	"bytes"
 	"context"
+	"crypto/rand"
 	"errors"
+	"fmt"
 	"io"
 	"mime"
 	"net/http"
@@ -12,6 +14,8 @@ import (
 
 	"warmfront/config"
 	"warmfront/keying"
+	"warmfront/keying/rule"
+	"warmfront/proxy/board"
 	"warmfront/proxy/store"
 	"warmfront/proxy/upstream"
 )
@@ -22,23 +26,32 @@ type ask struct {
 	route   *keying.Route
 	request *keying.Request
 	in      *http.Request
+	bot     string // in the path; "" for none
 	body    []byte
 	origin  string
 	started time.Time
 	waited  time.Duration // for the server
 
+	// Where answers belong to somebody: whether the caller may have stored ones about these bots.
+	private, granted bool
+
 	mode   bypassMode
 	key    string
 	data   *upstream.DataState
+	bots   upstream.Bots
 	epochs upstream.Epochs
+	// still is false while a write to one of the bots is under way: then nothing is kept.
+	still bool
 	// sure is false when what the key was made of may be out of date: then the server is asked, and
 	// the key serves only to find what may be served stale.
 	sure bool
+	// revisions are those that key was made of, parallel to request.Bots.
+	revisions []keying.Revision
 }
 
 // intercept is the way of an intercepted request: classify, key, look up, load, store, answer.
 func (p *Proxy) intercept(w http.ResponseWriter, r *http.Request, route *keying.Route, param string) {
-	a := &ask{route: route, in: r, origin: r.Header.Get("Origin"), started: time.Now()}
+	a := &ask{route: route, in: r, bot: route.Bot(param), private: !p.isPublic(), origin: r.Header.Get("Origin"), started: time.Now()}
 	var err error
 	if a.mode, err = p.bypass(r.Header); err != nil {
 		writeError(w, http.StatusBadRequest, err.Error())
@@ -62,13 +75,13 @@ func (p *Proxy) intercept(w http.ResponseWriter, r *http.Request, route *keying.
 	if a.mode == refreshOnly {
 		// Not shared with a call under way: it began before this request asked for a fresh one.
 		served := p.waits(r.Context())
-		res := p.fill(r.Context(), a)
+		res := p.fillFor(r.Context(), a)
 		served()
 		p.answer(w, a, res, false)
 		return
 	}
 	if a.sure {
-		if e, ok := p.memory.Get(a.key); ok && e.IsFresh(time.Now()) {
+		if e, ok := p.memory.Get(a.key); ok && p.isUsable(e) && a.may(e.Open) && p.audit.believes(e) {
 			p.answerEntry(w, a, e, hit, memoryTier, cacheStatus{})
 			return
 		}
@@ -78,7 +91,7 @@ func (p *Proxy) intercept(w http.ResponseWriter, r *http.Request, route *keying.
 		}
 	}
 	served := p.waits(r.Context())
-	res, joined, leave, err := p.flight.do(r.Context(), a.flightKey(), func(ctx context.Context) *result {
+	res, joined, leave, err := p.flight.do(r.Context(), p.flightKey(a), func(ctx context.Context) *result {
 		return p.load(ctx, a)
 	})
 	served()
@@ -89,23 +102,45 @@ func (p *Proxy) intercept(w http.ResponseWriter, r *http.Request, route *keying.
 	p.answer(w, a, res, joined)
 }
 
-// flightKey separates those whose key is certain from those who only ask the server.
-func (a *ask) flightKey() string {
-	if a.sure {
-		return a.key
+// isUsable reports whether a stored answer may be served as a hit. One that is provisional may have
+// been overtaken by what another replica knows: without the board that can't be told.
+func (p *Proxy) isUsable(e *store.Entry) bool {
+	return e.IsFresh(time.Now()) && (e.Provisional == "" || p.board.Sure())
+}
+
+// flightKey separates those whose key is certain from those who only ask the server. While a write is
+// under way a call may have begun before it and end after: that one is nobody else's. A caller that has
+// no grant asks for itself.
+func (p *Proxy) flightKey(a *ask) string {
+	if !a.may(false) {
+		return fmt.Sprint("caller ", p.grants.names(a), a.key, a.sure, a.epochs, p.board.Epoch(board.Data, ""), ownFlight(a))
 	}
-	return "unsure " + a.key
+	switch {
+	case a.sure && a.still:
+		return a.key
+	case !a.still || p.board.Writing(board.Data, ""):
+		return "alone " + rand.Text()
+	}
+	return fmt.Sprint("unsure ", a.key, a.epochs, p.board.Epoch(board.Data, ""))
+}
+
+// ownFlight keeps callers without any credentials apart too: what lets one in may be its address.
+func ownFlight(a *ask) string {
+	if len(credentials(a.in.Header)) == 0 || !a.still {
+		return rand.Text()
+	}
+	return ""
 }
 
 // load is what one flight does for all who wait: Redis first, then the server.
 func (p *Proxy) load(ctx context.Context, a *ask) *result {
 	if a.sure {
-		if e := p.fromRedis(ctx, a.key); e != nil && e.IsFresh(time.Now()) {
+		if e := p.fromRedis(ctx, a.key); e != nil && p.isUsable(e) && a.may(e.Open) {
 			p.memory.Set(e)
 			return &result{entry: e, tier: redisTier}
 		}
 	}
-	return p.fill(ctx, a)
+	return p.fillFor(ctx, a)
 }
 
 const shortBody = "the request body ended before its Content-Length"
@@ -143,7 +178,7 @@ func (p *Proxy) understand(a *ask, param string) (reason string) {
 	if a.in.Method == http.MethodGet && len(a.body) > 0 {
 		return "unexpected-body"
 	}
-	request, err := a.route.Parse(param, a.in.URL.RawQuery, a.body, keying.ByOrder)
+	request, err := a.route.Parse(param, a.in.URL.RawQuery, a.body, p.audit.ids(a.route))
 	if err != nil {
 		var not *keying.NotKeyed
 		if errors.As(err, &not) {
@@ -161,29 +196,46 @@ func (p *Proxy) understand(a *ask, param string) (reason string) {
 // locate finds the key, from the data date and the revisions of the bots that the answer depends
 // on; otherwise it gives the reason why the answer can't be kept.
 func (p *Proxy) locate(ctx context.Context, a *ask) (reason string) {
-	if !p.isPublic() {
-		return "access"
-	}
 	state, sureOfData := p.data.Current()
 	if state == nil {
 		return "no-data-date"
 	}
 	a.data = state
-	a.epochs = p.revisions.Epochs(a.request.Bots)
-	revisions, sureOfBots, err := p.revisions.Of(ctx, a.request.Bots)
+	a.bots = upstream.Bots{IDs: a.request.Bots, Metrics: a.request.NeedsMetrics()}
+	if a.private {
+		a.bots.Credentials = credentials(a.in.Header)
+		a.granted = p.grants.hold(ctx, p.grants.names(a))
+	}
+	a.epochs, a.still = p.revisions.Epochs(a.bots)
+	revisions, sureOfBots, err := p.revisions.Of(ctx, a.bots)
 	if err != nil {
 		return "no-revision"
 	}
-	a.sure = sureOfData && sureOfBots
-	a.key, err = a.request.Key(revisions, p.dataFor(state))
+	p.data.Uses(a.request.Uses(revisions))
+	a.sure, a.revisions = sureOfData && sureOfBots, revisions
+	a.key, err = a.request.Key(masked(revisions), p.dataFor(a))
 	if err != nil {
 		return "not-keyed"
 	}
 	return ""
 }
 
-// isPublic reports whether a stored answer may serve everyone. Where answers belong to somebody,
-// nothing is kept.
+// masked takes out of revisions what a test has put out of force.
+func masked(revisions []keying.Revision) []keying.Revision {
+	if !rule.Off(rule.RevisionKeyed) && !rule.Off(rule.MetricsKeyed) {
+		return revisions
+	}
+	masked := make([]keying.Revision, len(revisions))
+	for i, r := range revisions {
+		if r.Metrics = "-"; rule.Off(rule.RevisionKeyed) {
+			r.Strategy, r.Settings = "-", "-"
+		}
+		masked[i] = r
+	}
+	return masked
+}
+
+// isPublic reports whether a stored answer may serve everyone. While that is unknown it may not.
 func (p *Proxy) isPublic() bool {
 	switch p.cfg.Access {
 	case config.AccessPublic:
@@ -194,11 +246,15 @@ func (p *Proxy) isPublic() bool {
 	return p.access.Public()
 }
 
-func (p *Proxy) dataFor(state *upstream.DataState) keying.Data {
-	return keying.Data{
-		Date: state.Date, Generation: state.Generation, Epoch: p.cfg.Epoch,
+func (p *Proxy) dataFor(a *ask) keying.Data {
+	d := keying.Data{
+		Date: a.data.Date, Generation: a.data.GenerationFor(a.request.Bots), Epoch: p.cfg.Epoch,
 		Today: time.Now().UTC().Format(time.DateOnly),
 	}
+	if rule.Off(rule.GenerationKeyed) {
+		d.Date, d.Generation = "2000-01-01", ""
+	}
+	return d
 }
 
 // fromRedis gives the entry of key, nil when there is none or Redis does not say. Requests go on.
@@ -208,8 +264,9 @@ func (p *Proxy) fromRedis(ctx context.Context, key string) *store.Entry {
 	}
 	e, err := p.redis.Get(ctx, key)
 	switch {
-	case err == nil:
+	case err == nil && p.audit.believes(e):
 		return e
+	case err == nil: // the audit found it wrong, and Redis has not dropped it yet
 	case errors.Is(err, store.ErrForeign):
 		p.metrics.redisForeign.Inc()
 	case errors.Is(err, store.ErrNotFound), ctx.Err() != nil:
@@ -220,11 +277,11 @@ func (p *Proxy) fromRedis(ctx context.Context, key string) *store.Entry {
 }
 
 // stale gives an answer that may be served because the server is down (RFC 5861, section 4).
-func (p *Proxy) stale(ctx context.Context, key string) (*store.Entry, string) {
-	if e, ok := p.memory.Get(key); ok && e.IsUsableStale(time.Now()) {
+func (p *Proxy) stale(ctx context.Context, a *ask) (*store.Entry, string) {
+	if e, ok := p.memory.Get(a.key); ok && e.IsUsableStale(time.Now()) && a.may(e.Open) && p.audit.believes(e) {
 		return e, memoryTier
 	}
-	if e := p.fromRedis(ctx, key); e != nil && e.IsUsableStale(time.Now()) {
+	if e := p.fromRedis(ctx, a.key); e != nil && e.IsUsableStale(time.Now()) && a.may(e.Open) {
 		return e, redisTier
 	}
 	return nil, ""

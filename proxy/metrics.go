@@ -15,7 +15,7 @@ import (
 // metrics are what /_warmfront/metrics shows. What a hit counts is looked up at the start.
 type metrics struct {
 	handler      http.Handler
-	registry     prometheus.Registerer
+	registry     *prometheus.Registry // for counters that are kept where they are counted
 	requests     map[*keying.Route]*[outcomes][3]prometheus.Counter
 	upstreams    map[*keying.Route]prometheus.Observer
 	redisErrors  *prometheus.CounterVec
@@ -33,8 +33,8 @@ func newMetrics(routes []*keying.Route, memoryUsed func() int64) *metrics {
 		Buckets: prometheus.ExponentialBuckets(0.005, 2, 14),
 	}, []string{"route"})
 	m := &metrics{
-		handler:   promhttp.HandlerFor(registry, promhttp.HandlerOpts{}),
 		registry:  registry,
+		handler:   promhttp.HandlerFor(registry, promhttp.HandlerOpts{}),
 		requests:  map[*keying.Route]*[outcomes][3]prometheus.Counter{},
 		upstreams: map[*keying.Route]prometheus.Observer{},
 		redisErrors: prometheus.NewCounterVec(prometheus.CounterOpts{

@@ -4,6 +4,8 @@ import (
 	"encoding/json"
 	"net/http"
 	"strings"
+
+	"warmfront/config"
 )
 
 // ownPrefix is the part of the address space that is Warmfront's and never forwarded.
@@ -50,19 +52,22 @@ type readiness struct {
 	DataDate    *string `json:"dataDate"`
 	Provisional bool    `json:"provisional"`
 	Warm        any     `json:"warm"`
+
+	Audit auditReport `json:"audit"`
 }
 
 // serveReady says yes once the upstream has answered, and goes on to while it is being redeployed:
 // stored answers can be served meanwhile.
 func (p *Proxy) serveReady(w http.ResponseWriter) {
-	body := readiness{Upstream: "unknown", Redis: "off"}
+	body := readiness{Upstream: "unknown", Redis: "off", Audit: p.audit.state()}
+	known := p.access.Known() || p.cfg.Access != config.AccessAuto
 	if state, sure := p.data.Current(); state != nil {
-		body.Ready, body.DataDate, body.Upstream = true, &state.Date, "down"
+		body.Ready, body.DataDate, body.Upstream = known, &state.Date, "down"
 		if sure {
 			body.Upstream = "up"
 		}
-		body.Provisional = p.isSettling(state)
-	} else if p.access.Known() {
+		body.Provisional = state.Provisional
+	} else if p.access.Known() && p.data.Tried() {
 		body.Ready, body.Upstream = true, "up"
 	}
 	if p.redis != nil {

@@ -36,8 +36,9 @@ func newTransport(cfg *config.Config) *http.Transport {
 // passing is what is known of a request that is being passed through: its body as it arrives and,
 // on an intercepted route, what the answer says about itself.
 type passing struct {
-	body *watchedBody
-	mark *passMark
+	body   *watchedBody
+	mark   *passMark
+	failed bool // the server gave no answer
 }
 
 type passMark struct {
@@ -83,6 +84,7 @@ func newPassThrough(cfg *config.Config, transport http.RoundTripper, log *zap.Lo
 			return nil
 		},
 		ErrorHandler: func(w http.ResponseWriter, r *http.Request, err error) {
+			passingOf(r.Context()).failed = true
 			if mark := passingOf(r.Context()).mark; mark != nil {
 				mark.write(w.Header(), http.StatusBadGateway)
 			}
@@ -152,15 +154,20 @@ func dropReplay(out *http.Request) {
 	}
 }
 
-// pass streams the request through. mark is nil on routes that are not intercepted.
-func (p *Proxy) pass(w http.ResponseWriter, r *http.Request, mark *passMark) {
+// pass streams the request through and reports whether the server answered it. mark is nil on routes
+// that are not intercepted.
+func (p *Proxy) pass(w http.ResponseWriter, r *http.Request, mark *passMark) (answered bool) {
 	going := &passing{mark: mark}
+	if tap, ok := w.(*tapped); ok {
+		tap.going = going
+	}
 	r = r.WithContext(context.WithValue(r.Context(), passingKey{}, going))
 	if r.Body != nil && r.Body != http.NoBody {
 		going.body = &watchedBody{ReadCloser: r.Body}
 		r.Body = going.body
 	}
 	p.through.ServeHTTP(w, r)
+	return !going.failed
 }
 
 // watchedBody remembers that a request's body ended before its Content-Length.

@@ -1,7 +1,7 @@
 // Package proxy is Warmfront's way of a request: an intercepted one is classified, keyed, looked up
 // in memory and Redis, filled by one call to the server for all who wait, and answered; everything
 // else is streamed to the server and back untouched. What may be stored, and for how long, is
-// decided in one place (fill.go); when in doubt, the server is asked.
+// decided in one place (keep.go); when in doubt, the server is asked.
 package proxy
 
 import (
@@ -9,16 +9,17 @@ import (
 	"fmt"
 	"net/http"
 	"net/http/httputil"
-	"net/url"
 	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
 
+	"github.com/redis/go-redis/v9"
 	"go.uber.org/zap"
 
 	"warmfront/config"
 	"warmfront/keying"
+	"warmfront/proxy/board"
 	"warmfront/proxy/store"
 	"warmfront/proxy/upstream"
 )
@@ -35,11 +36,17 @@ type Proxy struct {
 	flight *flights
 	large  *largeKeys
 
+	client    *upstream.Client
+	board     *board.Board
+	admin     *upstream.Admin
 	data      *upstream.DataWatch
 	revisions *upstream.Revisions
 	origins   *upstream.Origins
 	access    *upstream.Access
-	foreign   *foreignRuns
+	fills     *fills
+	grants    *grants
+
+	background
 
 	metrics   *metrics
 	hooks     hooks
@@ -57,26 +64,35 @@ func New(cfg *config.Config, log *zap.Logger) (*Proxy, error) {
 		cfg:       cfg,
 		log:       log,
 		transport: transport,
+		client:    client,
 		through:   newPassThrough(cfg, transport, log),
 		flight:    newFlights(),
 		large:     newLargeKeys(),
-		data:      upstream.NewDataWatch(client, cfg.DataDateTickers, cfg.DataDateInterval, log),
-		revisions: upstream.NewRevisions(client, cfg.RevisionInterval),
+		admin:     upstream.NewAdmin(client, cfg.UpstreamEmail, string(cfg.UpstreamPassword), string(cfg.UpstreamAuthorization)),
 		origins:   upstream.NewOrigins(client),
 		access:    upstream.NewAccess(client, log),
-		foreign:   newForeignRuns(),
+		fills:     newFills(),
 	}
 	var err error
 	if p.memory, err = store.NewMemory(int64(cfg.MemoryLimit)); err != nil {
 		return nil, err
 	}
+	var shared redis.UniversalClient
 	if cfg.RedisURL != "" {
 		if p.redis, err = store.NewRedis(string(cfg.RedisURL), cfg.RedisPrefix, p.redisMoved); err != nil {
 			p.memory.Close()
 			return nil, err
 		}
+		shared = p.redis.Client()
 	}
+	p.board = board.New(shared, cfg.RedisPrefix, cfg.CacheTTL+cfg.StaleTTL, p.hear, log)
+	p.grants = newGrants(p.board, shared, cfg.RedisPrefix)
+	p.data = upstream.NewDataWatch(client, p.admin, p.board, upstream.DataSettings{
+		Canaries: cfg.DataDateTickers, Interval: cfg.DataDateInterval, Settle: cfg.SyncSettle,
+	}, log)
+	p.revisions = upstream.NewRevisions(client, cfg.RevisionInterval, p.board)
 	p.metrics = newMetrics(keying.Routes(), p.memory.Used)
+	p.startBackground()
 	return p, nil
 }
 
@@ -84,6 +100,7 @@ func New(cfg *config.Config, log *zap.Logger) (*Proxy, error) {
 // what it is connected to.
 func (p *Proxy) Run(ctx context.Context) {
 	var watching sync.WaitGroup
+	watching.Go(func() { p.board.Run(ctx) })
 	watching.Go(func() { p.data.Run(ctx) })
 	watching.Go(func() { p.access.Run(ctx) })
 	watching.Go(func() { p.announceRedis(ctx) })
@@ -102,6 +119,7 @@ func (p *Proxy) Close(ctx context.Context) error {
 	case <-ctx.Done():
 		return fmt.Errorf("waiting for calls to the upstream: %w", ctx.Err())
 	}
+	p.closeBackground(ctx)
 	p.memory.Close()
 	p.transport.CloseIdleConnections()
 	if p.redis == nil {
@@ -121,11 +139,13 @@ func (p *Proxy) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		p.intercept(w, r, route, param)
 		return
 	}
-	if bot, writes := writesBot(r); writes {
-		// Unknown before the server hears of it, and again after: a look-up in between may have
-		// seen either state.
-		p.revisions.Forget(bot)
-		defer p.revisions.Forget(bot)
+	if !p.isPublic() {
+		w = p.watchRefusal(w, r)
+	}
+	defer p.passesThrough(r)()
+	if e := effectOf(r); e.kind != noEffect {
+		p.passWriting(w, r, e)
+		return
 	}
 	p.pass(w, r, nil)
 }
@@ -154,62 +174,22 @@ func (p *Proxy) redisMoved(state string) {
 	}
 }
 
-// writesBot reports whether the request may change saved bots, and which: "" for any. Express
-// minds neither case nor a trailing slash, so an unusual spelling is a write all the same
-// (contract, trap 12).
-func writesBot(r *http.Request) (bot string, writes bool) {
-	switch r.Method {
-	case http.MethodGet, http.MethodHead, http.MethodOptions:
-		return "", false
+// hear takes in what another replica has put on the board.
+func (p *Proxy) hear(s board.Subject) {
+	switch s.Class {
+	case board.Key:
+		p.memory.Del(s.Name)
+	case board.Route:
+		p.audit.byExactIDs(s.Name)
+	case board.Bot, board.Metrics:
+		if s.Name == "" {
+			p.writeback.forgetAll()
+		} else {
+			p.writeback.forget(s.Name)
+		}
+	case board.Grant:
+		p.grants.forget(s.Name)
 	}
-	path := strings.ToLower(r.URL.Path)
-	switch {
-	case strings.HasPrefix(path, "/api/migrate"):
-		return "", true
-	case path == "/api/bots", strings.HasPrefix(path, "/api/bots/"):
-	default:
-		// Whatever else names bots in a way that is not known here.
-		return "", strings.Contains(path, "bots")
-	}
-	segments := strings.Split(r.URL.EscapedPath(), "/")
-	if len(segments) < 4 || segments[3] == "" || strings.Contains(r.URL.EscapedPath(), "//") || strings.Contains(path, "/.") {
-		return "", true
-	}
-	id, err := url.PathUnescape(segments[3])
-	if err != nil {
-		return "", true
-	}
-	return id, true
-}
-
-// foreignRuns remembers bots whose row in the server's own cache may hold a run against another
-// benchmark than the default: the server's key forgets it (contract, trap 6).
-type foreignRuns struct {
-	mu   sync.Mutex
-	bots map[string]struct{}
-	full bool
-}
-
-// maxForeignRuns bounds the memory of it; past that every bot counts as one.
-const maxForeignRuns = 50_000
-
-func newForeignRuns() *foreignRuns { return &foreignRuns{bots: map[string]struct{}{}} }
-
-func (f *foreignRuns) add(bot string) {
-	f.mu.Lock()
-	defer f.mu.Unlock()
-	if len(f.bots) >= maxForeignRuns {
-		f.full = true
-		return
-	}
-	f.bots[bot] = struct{}{}
-}
-
-func (f *foreignRuns) has(bot string) bool {
-	f.mu.Lock()
-	defer f.mu.Unlock()
-	_, ok := f.bots[bot]
-	return ok || f.full
 }
 
 // largeKeys remembers for a minute which keys have answers over MAX_ENTRY: nobody need wait for

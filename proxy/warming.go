@@ -1,10 +1,7 @@
 package proxy
 
 import (
-	"bytes"
 	"context"
-	"fmt"
-	"io"
 	"net/http"
 	"strings"
 	"time"
@@ -93,32 +90,16 @@ func (p *Proxy) Data() (date, generation string, provisional, ok bool) {
 	if state == nil {
 		return "", "", false, false
 	}
-	return state.Date, state.Generation, p.isSettling(state), sure
+	return state.Date, state.Generation(), state.Provisional, sure
 }
 
-// maxOwnAnswer bounds what is read of an answer to Ask, in bytes: a list of bots holds strategies.
-const maxOwnAnswer = 256 << 20
-
-// Ask makes a request of Warmfront's own, with the configured credentials.
+// Ask makes a request of Warmfront's own, with the admin credentials if there are any.
 func (p *Proxy) Ask(ctx context.Context, method, path string, body []byte) (status int, answer []byte, err error) {
-	ctx, cancel := context.WithTimeout(ctx, p.cfg.UpstreamTimeout)
-	defer cancel()
-	req, err := http.NewRequestWithContext(ctx, method, p.cfg.UpstreamURL.Scheme+"://"+p.cfg.UpstreamURL.Host+path, bytes.NewReader(body))
-	if err != nil {
-		return 0, nil, fmt.Errorf("asking the upstream for %s: %w", path, err)
+	if p.admin.Configured() {
+		return p.admin.Ask(ctx, method, path, body)
 	}
-	req.Header.Set("User-Agent", "warmfront")
-	if len(body) > 0 {
-		req.Header.Set("Content-Type", "application/json")
-	}
-	if p.cfg.UpstreamAuthorization != "" {
-		req.Header.Set("Authorization", string(p.cfg.UpstreamAuthorization))
-	}
-	res, err := p.transport.RoundTrip(req)
-	if err != nil {
-		return 0, nil, err
-	}
-	defer res.Body.Close()
-	answer, err = io.ReadAll(io.LimitReader(res.Body, maxOwnAnswer))
-	return res.StatusCode, answer, err
+	return p.client.Ask(ctx, method, path, body)
 }
+
+// Credentials are what a request of Warmfront's own needs where answers belong to somebody; nil elsewhere.
+func (p *Proxy) Credentials(ctx context.Context) http.Header { return p.ownCredentials(ctx) }

@@ -28,7 +28,7 @@ func TestMain(m *testing.M) {
 
 func run(m *testing.M) int {
 	var err error
-	if lab, err = harness.NewLab("node", "redis-server"); err != nil {
+	if lab, err = harness.NewLab("node", "redis-server", "postgres"); err != nil {
 		fmt.Fprintln(os.Stderr, "end-to-end tests:", err)
 		return 1
 	}

@@ -267,7 +267,11 @@ func TestAUserWaitsForNoMoreThanOneRequestOfTheRun(t *testing.T) {
 	t.Cleanup(func() { s.CloseClientConnections(); s.Close() })
 	w := warmfront(t, s.URL, warming(harness.Env{"UPSTREAM_AUTHORIZATION": adminOf(t, up)}))
 	progressed(t, w, 2)
-	expect(t, post(t, w.URL+"/api/bots/bot-12/run-backtest", `{"mode":"CO","costBps":99}`), 200, "X-Cache: MISS")
+	// A user's request that keeps the server for many of the run's.
+	override(t, up, harness.Override{Method: "POST", Path: "/api/backtest", DelayMS: 2500})
+	tree, err := up.Strategy(limit(t), "bot-8")
+	ok(t, err)
+	expect(t, post(t, w.URL+"/api/backtest", `{"payload":`+harness.Quote(harness.FreshIDs(tree))+`}`), 200, "X-Cache: MISS")
 	seen.mu.Lock()
 	displaced := seen.warmed
 	seen.mu.Unlock()

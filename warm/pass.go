@@ -199,18 +199,18 @@ func (p *pass) askOne(ctx context.Context, r *request) (outcome, string, error) 
 	return how, why, err
 }
 
-// maxRefusals is after how many answers in a row that may not be stored because the server asks for
-// credentials the rest is not asked for: each would be computed for nobody.
+// maxRefusals is after how many requests in a row that the server wanted credentials for the rest is not
+// asked for.
 const maxRefusals = 5
 
 func (p *pass) refused(why string) {
-	if why != "access" {
+	if why != statusReason(http.StatusUnauthorized) {
 		p.refusals.Store(0)
 		return
 	}
 	if p.refusals.Add(1) == maxRefusals {
 		p.hopeless.Store(&why)
-		p.log.Warn("the server asks for credentials, so nothing that it says can be stored: the rest is not warmed")
+		p.log.Warn("the server asks for credentials that Warmfront doesn't have: the rest is not warmed; set UPSTREAM_EMAIL and UPSTREAM_PASSWORD")
 	}
 }
 

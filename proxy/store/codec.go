@@ -45,6 +45,8 @@ type description struct {
 	Fresh       int64       `json:"fresh"`
 	Stale       int64       `json:"stale"`
 	Provisional string      `json:"provisional,omitempty"`
+	Open        bool        `json:"open,omitempty"`
+	Spelling    string      `json:"spelling,omitempty"` // absent in older values
 }
 
 // Encode gives the entry's value in Redis.
@@ -52,7 +54,7 @@ func Encode(e *Entry) ([]byte, error) {
 	d, err := json.Marshal(description{
 		Key: e.Key, Status: e.Status, Header: e.Header, Gzip: e.Gzip, Length: e.Length,
 		Digest: e.Digest, StoredAt: e.StoredAt.UnixMilli(), Fresh: e.Fresh.Milliseconds(),
-		Stale: e.Stale.Milliseconds(), Provisional: e.Provisional,
+		Stale: e.Stale.Milliseconds(), Provisional: e.Provisional, Open: e.Open, Spelling: e.Spelling,
 	})
 	if err != nil {
 		return nil, fmt.Errorf("describing the entry %s: %w", e.Key, err)
@@ -90,7 +92,7 @@ func Decode(key string, b []byte) (*Entry, error) {
 		Key: d.Key, Status: d.Status, Header: d.Header, Gzip: d.Gzip, Length: d.Length,
 		Digest: d.Digest, StoredAt: time.UnixMilli(d.StoredAt),
 		Fresh: time.Duration(d.Fresh) * time.Millisecond, Stale: time.Duration(d.Stale) * time.Millisecond,
-		Provisional: d.Provisional, Body: b[prologue+n : end : end],
+		Provisional: d.Provisional, Open: d.Open, Spelling: d.Spelling, Body: b[prologue+n : end : end],
 	}
 	return e.Prepare(), nil
 }

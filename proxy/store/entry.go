@@ -37,6 +37,11 @@ type Entry struct {
 	Fresh, Stale time.Duration
 	// Provisional names why the entry is kept for a short time only; empty for most.
 	Provisional string
+	// Open: the answer was fetched without credentials.
+	Open bool
+	// Spelling tells which of the requests that share the key filled the entry: a hash of its exact
+	// spelling. Empty when it is not known.
+	Spelling string
 
 	fields  []field
 	lengths [2][]string

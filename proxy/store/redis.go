@@ -59,6 +59,9 @@ func NewRedis(rawURL, prefix string, onState func(state string)) (*Redis, error)
 	return r, nil
 }
 
+// Client is the connection itself, for what else replicas share.
+func (r *Redis) Client() redis.UniversalClient { return r.client }
+
 // answered reports whether Redis said something, if only that it is full or read-only: such a Redis
 // may still serve reads.
 func answered(err error) bool {
@@ -165,6 +168,26 @@ func (r *Redis) Set(e *Entry, done func(error)) {
 		return b, err
 	})
 	_ = err // done has it, or will
+}
+
+// Del drops key. It waits as Set does, and a slower one goes on behind it; the error says that it has
+// not been dropped yet, or not at all.
+func (r *Redis) Del(ctx context.Context, key string) error {
+	select {
+	case r.writes <- struct{}{}:
+	default:
+		return fmt.Errorf("%w: too many writes under way", ErrUnavailable)
+	}
+	_, err := bounded(ctx, writePatience, writeTimeout, func(ctx context.Context) ([]byte, error) {
+		defer func() { <-r.writes }()
+		return r.breaker.Execute(func() ([]byte, error) {
+			return nil, r.client.Unlink(ctx, r.prefix+key).Err()
+		})
+	})
+	if err != nil {
+		return fmt.Errorf("%w: %w", ErrUnavailable, err)
+	}
+	return nil
 }
 
 // Flush waits until no write is under way, or ctx ends.

@@ -19,7 +19,7 @@ func entry(key string, body []byte) *Entry {
 	return (&Entry{
 		Key: key, Status: http.StatusOK, Header: http.Header{"Content-Type": {"application/json"}, "X-Two": {"a", "b"}},
 		Body: body, Gzip: true, Length: 77, Digest: "0123456789abcdef", StoredAt: time.UnixMilli(1_700_000_000_123),
-		Fresh: time.Hour, Stale: 2 * time.Hour, Provisional: "settling",
+		Fresh: time.Hour, Stale: 2 * time.Hour, Provisional: "settling", Spelling: "5pe11ed",
 	}).Prepare()
 }
 
@@ -35,7 +35,7 @@ func TestEntryComesBackFromItsEncodingAsItWas(t *testing.T) {
 	}
 	if out.Status != in.Status || !bytes.Equal(out.Body, in.Body) || !out.Gzip || out.Length != in.Length ||
 		out.Digest != in.Digest || !out.StoredAt.Equal(in.StoredAt) || out.Fresh != in.Fresh || out.Stale != in.Stale ||
-		out.Provisional != in.Provisional || out.Header.Get("X-Two") != "a" || len(out.Header["X-Two"]) != 2 {
+		out.Provisional != in.Provisional || out.Spelling != in.Spelling || out.Header.Get("X-Two") != "a" || len(out.Header["X-Two"]) != 2 {
 		t.Errorf("encoded %+v\ndecoded %+v", in, out)
 	}
 }

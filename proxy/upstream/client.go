@@ -4,6 +4,7 @@
 package upstream
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -14,8 +15,8 @@ import (
 )
 
 // maxOwnAnswer bounds what is read of an answer to one of Warmfront's own requests, in bytes: a
-// saved strategy is at most 50 MB, the server's own body limit.
-const maxOwnAnswer = 64 << 20
+// saved strategy is at most 50 MB, the server's own body limit, and a list of bots holds several.
+const maxOwnAnswer = 256 << 20
 
 // ErrDown means that the server could not be reached at all: refused, reset, or no such host.
 var ErrDown = errors.New("upstream is unreachable")
@@ -40,12 +41,27 @@ func NewClient(base *url.URL, transport http.RoundTripper, timeout time.Duration
 	}
 }
 
+// Ask makes one request and gives the answer of whatever status. The error wraps ErrDown when there was none
+// because the server can't be reached.
+func (c *Client) Ask(ctx context.Context, method, path string, body []byte) (status int, answer []byte, err error) {
+	res, answer, err := c.send(ctx, method, path, nil, body)
+	if err != nil {
+		return 0, nil, err
+	}
+	return res.StatusCode, answer, nil
+}
+
 // get asks for path (escaped, with its query) and gives the whole answer of whatever status. The
 // error wraps ErrDown when there was none because the server can't be reached.
 func (c *Client) get(ctx context.Context, path string, header http.Header) (*http.Response, []byte, error) {
+	return c.send(ctx, http.MethodGet, path, header, nil)
+}
+
+// send is get for any method, with a JSON body if there is one.
+func (c *Client) send(ctx context.Context, method, path string, header http.Header, body []byte) (*http.Response, []byte, error) {
 	ctx, cancel := context.WithTimeout(ctx, c.timeout)
 	defer cancel()
-	req, err := http.NewRequestWithContext(ctx, http.MethodGet, c.base.Scheme+"://"+c.base.Host+path, nil)
+	req, err := http.NewRequestWithContext(ctx, method, c.base.Scheme+"://"+c.base.Host+path, bytes.NewReader(body))
 	if err != nil {
 		return nil, nil, fmt.Errorf("asking the upstream for %s: %w", path, err)
 	}
@@ -53,6 +69,9 @@ func (c *Client) get(ctx context.Context, path string, header http.Header) (*htt
 		req.Header[name] = values
 	}
 	req.Header.Set("User-Agent", "warmfront")
+	if len(body) > 0 {
+		req.Header.Set("Content-Type", "application/json")
+	}
 	res, err := c.http.Do(req)
 	if err != nil {
 		if ctx.Err() == nil {

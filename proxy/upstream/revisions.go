@@ -13,6 +13,7 @@ import (
 	"golang.org/x/sync/singleflight"
 
 	"warmfront/keying"
+	"warmfront/proxy/board"
 )
 
 // ErrNoRevision means that the server showed no such bot, or nothing of it that tells one revision
@@ -26,75 +27,87 @@ const (
 	revisionFetches = 4
 )
 
-// Revisions remembers what the server said of each saved bot, for interval.
+// Bots names those on which an answer depends.
+type Bots struct {
+	IDs     []string
+	Metrics bool // their saved metrics count
+	// Credentials are the caller's Authorization and Cookie, for a server that shows bots to some only.
+	Credentials http.Header
+}
+
+// Revisions remembers what the server said of each saved bot, for interval, unless the board tells of
+// a write to it.
 type Revisions struct {
 	client   *Client
 	interval time.Duration
+	board    *board.Board
 	fetches  singleflight.Group
+	turns    *turns[keying.Revision]
 
 	mu    sync.Mutex
 	known map[string]*knownBot
-	clock uint64 // counts writes, to whatever bot
-	all   uint64 // the clock at the last write that may have been to any bot
 }
 
-// knownBot is what is remembered of one bot. written is the clock at the last write seen, so that a
-// fetch begun before a write can't pass for one after it.
+// knownBot is what is remembered of one bot.
 type knownBot struct {
 	revision keying.Revision
 	owner    string
-	fetched  time.Time // zero: must be asked for again
-	has      bool
-	written  uint64
+	fetched  time.Time
+	epoch    epoch // as the fetch began
 }
 
+// epoch is the last write to a bot, and the last to its metrics.
+type epoch struct{ bot, metrics uint64 }
+
 // NewRevisions asks through c and believes an answer for interval.
-func NewRevisions(c *Client, interval time.Duration) *Revisions {
-	return &Revisions{client: c, interval: interval, known: map[string]*knownBot{}}
+func NewRevisions(c *Client, interval time.Duration, b *board.Board) *Revisions {
+	return &Revisions{client: c, interval: interval, board: b, turns: newTurns[keying.Revision](), known: map[string]*knownBot{}}
 }
 
 // Epochs tells which write to each bot was the last seen; a fill compares them before and after.
-type Epochs []uint64
+type Epochs []epoch
 
-// Epochs of ids, in order.
-func (r *Revisions) Epochs(ids []string) Epochs {
-	if len(ids) == 0 {
-		return nil
+// Epochs of the bots, in order. still reports whether no write to any of them is under way.
+func (r *Revisions) Epochs(bots Bots) (e Epochs, still bool) {
+	if len(bots.IDs) == 0 {
+		return nil, true
 	}
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	e := make(Epochs, len(ids))
-	for i, id := range ids {
+	e, still = make(Epochs, len(bots.IDs)), true
+	for i, id := range bots.IDs {
 		e[i] = r.epoch(id)
+		if !bots.Metrics {
+			e[i].metrics = 0
+		}
+		still = still && r.still(id, bots.Metrics)
 	}
-	return e
+	return e, still
 }
 
-func (r *Revisions) epoch(id string) uint64 {
-	if k := r.known[id]; k != nil {
-		return max(r.all, k.written)
-	}
-	return r.all
+func (r *Revisions) epoch(id string) epoch {
+	return epoch{r.board.Epoch(board.Bot, id), r.board.Epoch(board.Metrics, id)}
 }
 
-// Of gives the revisions of ids in order, believed ones or fetched now. sure is false when the
-// server can't be reached and the last known ones are given instead: good only for finding what may
-// be served stale. The error wraps ErrNoRevision, ErrDown or the context's.
-func (r *Revisions) Of(ctx context.Context, ids []string) (revisions []keying.Revision, sure bool, err error) {
-	if len(ids) == 0 {
+func (r *Revisions) still(id string, metrics bool) bool {
+	return !r.board.Writing(board.Bot, id) && (!metrics || !r.board.Writing(board.Metrics, id))
+}
+
+// Of gives the revisions in order, believed ones or fetched now. sure is false when the server can't
+// be reached and the last known ones are given instead: good only for finding what may be served
+// stale. The error wraps ErrNoRevision, ErrDown or the context's.
+func (r *Revisions) Of(ctx context.Context, bots Bots) (revisions []keying.Revision, sure bool, err error) {
+	if len(bots.IDs) == 0 {
 		return nil, true, nil
 	}
-	revisions = make([]keying.Revision, len(ids))
-	missing := r.believed(ids, revisions)
+	revisions = make([]keying.Revision, len(bots.IDs))
+	missing := r.believed(bots, revisions)
 	if len(missing) == 0 {
 		return revisions, true, nil
 	}
 	g, gctx := errgroup.WithContext(ctx)
 	g.SetLimit(revisionFetches)
 	for _, i := range missing {
-		g.Go(func() error {
-			rev, err := r.shared(gctx, ids[i])
-			revisions[i] = rev
+		g.Go(func() (err error) {
+			revisions[i], err = r.shared(gctx, bots, bots.IDs[i])
 			return err
 		})
 	}
@@ -102,58 +115,53 @@ func (r *Revisions) Of(ctx context.Context, ids []string) (revisions []keying.Re
 	if err == nil {
 		return revisions, true, nil
 	}
-	if ctx.Err() == nil && !errors.Is(err, ErrNoRevision) && r.lastKnown(ids, revisions) {
+	if ctx.Err() == nil && !errors.Is(err, ErrNoRevision) && r.lastKnown(bots.IDs, revisions) {
 		return revisions, false, nil
 	}
 	return nil, false, err
 }
 
-// Fetch asks for the revisions of ids now, each with a request that begins after this call.
-func (r *Revisions) Fetch(ctx context.Context, ids []string) ([]keying.Revision, error) {
-	revisions := make([]keying.Revision, len(ids))
+// Fetch asks for the revisions now, each with a request that begins after this call.
+func (r *Revisions) Fetch(ctx context.Context, bots Bots) ([]keying.Revision, error) {
+	revisions := make([]keying.Revision, len(bots.IDs))
 	g, ctx := errgroup.WithContext(ctx)
 	g.SetLimit(revisionFetches)
-	for i := range ids {
+	for i := range bots.IDs {
 		g.Go(func() (err error) {
-			revisions[i], err = r.fetch(ctx, ids[i])
+			revisions[i], err = r.afresh(ctx, bots, bots.IDs[i])
 			return err
 		})
 	}
 	return revisions, g.Wait()
 }
 
-// Forget makes the revision of id unknown, because a write to it is passing through; an empty id
-// means all bots.
-func (r *Revisions) Forget(id string) {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	r.clock++
-	if id == "" {
-		r.all = r.clock
-		for _, k := range r.known {
-			k.fetched = time.Time{}
-		}
-		return
-	}
-	k := r.remember(id)
-	k.written = r.clock
-	k.fetched = time.Time{}
-}
-
 // believed fills in what needs no asking and gives the indices of the rest.
-func (r *Revisions) believed(ids []string, into []keying.Revision) (missing []int) {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	now := time.Now()
-	for i, id := range ids {
-		k := r.known[id]
-		if k == nil || k.fetched.IsZero() || now.Sub(k.fetched) >= r.interval {
+func (r *Revisions) believed(bots Bots, into []keying.Revision) (missing []int) {
+	for i, id := range bots.IDs {
+		rev, ok := r.believe(id, bots.Metrics)
+		if !ok {
 			missing = append(missing, i)
-			continue
 		}
-		into[i] = k.revision
+		into[i] = rev
 	}
 	return missing
+}
+
+// believe gives what was seen of a bot, if that needs no asking yet.
+func (r *Revisions) believe(id string, metrics bool) (rev keying.Revision, ok bool) {
+	r.mu.Lock()
+	k := r.known[id]
+	r.mu.Unlock()
+	if k == nil || !r.board.Sure() || time.Since(k.fetched) >= r.interval || !r.holds(k, id, metrics) {
+		return rev, false
+	}
+	return k.revision, true
+}
+
+// holds reports whether no write has come between a fetch and now.
+func (r *Revisions) holds(k *knownBot, id string, metrics bool) bool {
+	now := r.epoch(id)
+	return k.epoch.bot == now.bot && (!metrics || k.epoch.metrics == now.metrics) && r.still(id, metrics)
 }
 
 func (r *Revisions) lastKnown(ids []string, into []keying.Revision) bool {
@@ -161,7 +169,7 @@ func (r *Revisions) lastKnown(ids []string, into []keying.Revision) bool {
 	defer r.mu.Unlock()
 	for i, id := range ids {
 		k := r.known[id]
-		if k == nil || !k.has {
+		if k == nil {
 			return false
 		}
 		into[i] = k.revision
@@ -169,14 +177,18 @@ func (r *Revisions) lastKnown(ids []string, into []keying.Revision) bool {
 	return true
 }
 
-// shared joins a fetch that is under way for the same bot and the same last write.
-func (r *Revisions) shared(ctx context.Context, id string) (keying.Revision, error) {
-	r.mu.Lock()
-	epoch := r.epoch(id)
-	r.mu.Unlock()
-	ch := r.fetches.DoChan(fmt.Sprintf("%d %s", epoch, id), func() (any, error) {
+// shared joins a fetch that is under way for the same bot since the same last write. Where writes may
+// go unseen, it must be one that begins now.
+func (r *Revisions) shared(ctx context.Context, bots Bots, id string) (keying.Revision, error) {
+	if r.interval == 0 || !r.board.Sure() || !r.still(id, bots.Metrics) {
+		return r.afresh(ctx, bots, id)
+	}
+	ch := r.fetches.DoChan(fmt.Sprint(r.epoch(id), asker(bots, id)), func() (any, error) {
+		if rev, ok := r.believe(id, bots.Metrics); ok {
+			return rev, nil // another fetch has just ended
+		}
 		// The fetch is everybody's who waits for it: one caller's leaving must not end it.
-		return r.fetch(context.WithoutCancel(ctx), id)
+		return r.fetch(context.WithoutCancel(ctx), bots, id)
 	})
 	select {
 	case res := <-ch:
@@ -189,47 +201,60 @@ func (r *Revisions) shared(ctx context.Context, id string) (keying.Revision, err
 	}
 }
 
+func (r *Revisions) afresh(ctx context.Context, bots Bots, id string) (keying.Revision, error) {
+	return r.turns.do(ctx, asker(bots, id), func(ctx context.Context) (keying.Revision, error) { return r.fetch(ctx, bots, id) })
+}
+
+// asker keeps apart what the server tells different callers.
+func asker(bots Bots, id string) string {
+	return fmt.Sprintf("%q%q %s", bots.Credentials["Authorization"], bots.Credentials["Cookie"], id)
+}
+
 // fetch asks for id and remembers the answer, unless a write passed meanwhile. The payload of a nexus
 // bot is shown only to its owner, who is named in the query and in the answer (details, section 3);
 // without it updatedAt must do, which every tag moves. So a bot's first fetch may take two requests,
 // every later one names the owner at once.
-func (r *Revisions) fetch(ctx context.Context, id string) (keying.Revision, error) {
+func (r *Revisions) fetch(ctx context.Context, bots Bots, id string) (keying.Revision, error) {
+	before, still := r.epoch(id), r.still(id, true)
+	owner := ""
 	r.mu.Lock()
-	before, owner := r.epoch(id), ""
 	if k := r.known[id]; k != nil {
 		owner = k.owner
 	}
 	r.mu.Unlock()
 
 	asked := time.Now()
-	rev, shownOwner, err := r.ask(ctx, id, owner)
+	rev, shownOwner, err := r.ask(ctx, bots, id, owner)
 	if err == nil && rev.Hidden() && shownOwner != "" && shownOwner != owner {
 		owner = shownOwner
-		rev, shownOwner, err = r.ask(ctx, id, owner)
+		rev, shownOwner, err = r.ask(ctx, bots, id, owner)
 	}
-	if errors.Is(err, ErrNoRevision) {
-		r.drop(id)
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if errors.Is(err, ErrNoRevision) && len(bots.Credentials) == 0 {
+		delete(r.known, id) // to a caller with credentials it may just not be shown
 	}
 	if err != nil {
 		return keying.Revision{}, err
 	}
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	if r.epoch(id) != before {
-		return rev, nil
+	k := &knownBot{revision: rev, owner: shownOwner, fetched: asked, epoch: before}
+	if !still || r.epoch(id) != before {
+		k.fetched = time.Time{} // for serving stale only
 	}
-	k := r.remember(id)
-	k.revision, k.fetched, k.has, k.owner = rev, asked, true, shownOwner
+	if len(r.known) >= maxBots {
+		clear(r.known)
+	}
+	r.known[id] = k
 	return rev, nil
 }
 
 // ask makes one request for a bot as owner would ("" for nobody), and gives the owner shown.
-func (r *Revisions) ask(ctx context.Context, id, owner string) (rev keying.Revision, shownOwner string, err error) {
+func (r *Revisions) ask(ctx context.Context, bots Bots, id, owner string) (rev keying.Revision, shownOwner string, err error) {
 	path := "/api/bots/" + url.PathEscape(id)
 	if owner != "" {
 		path += "?userId=" + url.QueryEscape(owner)
 	}
-	res, body, err := r.client.get(ctx, path, nil)
+	res, body, err := r.client.get(ctx, path, bots.Credentials)
 	switch {
 	case err != nil:
 		return rev, "", fmt.Errorf("asking for the revision of a bot: %w", err)
@@ -242,29 +267,4 @@ func (r *Revisions) ask(ctx context.Context, id, owner string) (rev keying.Revis
 		return rev, "", fmt.Errorf("%w: %w", ErrNoRevision, err)
 	}
 	return rev, ownerOf(body), nil
-}
-
-// drop forgets a bot that the server does not show (any more), but not that it was written to.
-func (r *Revisions) drop(id string) {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	if k := r.known[id]; k != nil {
-		*k = knownBot{written: k.written}
-	}
-}
-
-// remember gives the record of id, made if need be. The caller holds mu.
-func (r *Revisions) remember(id string) *knownBot {
-	k := r.known[id]
-	if k == nil {
-		if len(r.known) >= maxBots {
-			// Counting all bots as written to keeps the epochs of the forgotten ones moving on.
-			clear(r.known)
-			r.clock++
-			r.all = r.clock
-		}
-		k = &knownBot{}
-		r.known[id] = k
-	}
-	return k
 }

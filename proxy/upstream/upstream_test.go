@@ -14,9 +14,9 @@ import (
 
 	"go.uber.org/goleak"
 	"go.uber.org/zap"
-	"go.uber.org/zap/zaptest/observer"
 
 	"warmfront/keying"
+	"warmfront/proxy/board"
 )
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
@@ -64,73 +64,6 @@ func candles(day string, price int) string {
 	return fmt.Sprintf(`{"ticker":"X","candles":[{"time":1,"close":1},{"time":%d,"close":%d}]}`, at.Unix(), price)
 }
 
-func TestEveryChangeOfDataIsAnotherGeneration(t *testing.T) {
-	p := &prices{candles: map[string]string{"SPY": candles("2026-01-13", 1), "QQQ": candles("2026-01-12", 1)}, text: `{"dataDate":"Tue Jan 13"}`}
-	c, down := serve(t, p.ServeHTTP)
-	core, logged := observer.New(zap.InfoLevel)
-	d := NewDataWatch(c, []string{"SPY", "QQQ", "GONE"}, time.Hour, zap.New(core))
-	if state, sure := d.Current(); state != nil || sure {
-		t.Fatalf("before any answer the state is %+v, sure %v", state, sure)
-	}
-	seen := map[string]string{}
-	step := func(what, date string, changes bool, change func()) {
-		t.Helper()
-		before, _ := d.Current()
-		p.mu.Lock()
-		change()
-		p.mu.Unlock()
-		if err := d.Poll(context.Background()); err != nil {
-			t.Fatalf("%s: %v", what, err)
-		}
-		state, sure := d.Current()
-		if !sure || state.Date != date || (before != nil && (state.Generation != before.Generation) != changes) {
-			t.Errorf("%s: date %s, generation %s, sure %v; want date %s, changed %v from %+v", what, state.Date, state.Generation, sure, date, changes, before)
-		}
-		if before != nil && changes {
-			if was, ok := seen[state.Generation]; ok {
-				t.Errorf("%s: generation %s was that of %s", what, state.Generation, was)
-			}
-			if state.MovedAt.IsZero() {
-				t.Errorf("%s: no time of the change", what)
-			}
-		}
-		seen[state.Generation] = what
-	}
-	step("start", "2026-01-13", false, func() {})
-	step("nothing new", "2026-01-13", false, func() {})
-	step("next day", "2026-01-14", true, func() { p.candles["SPY"] = candles("2026-01-14", 1) })
-	step("history restated", "2026-01-14", true, func() { p.candles["SPY"] = candles("2026-01-14", 2) })
-	step("text empty on a Tuesday", "2026-01-14", true, func() { p.text = `{"dataDate":""}` })
-	step("text can't be asked for", "2026-01-14", false, func() { p.text = "" })
-	step("a canary's file is being rewritten", "2026-01-14", false, func() { delete(p.candles, "SPY") })
-	step("backwards", "2026-01-12", true, func() { p.candles["SPY"] = candles("2026-01-11", 1) })
-	if n := logged.FilterMessage("the data date went backwards").Len(); n != 1 {
-		t.Errorf("going backwards was logged %d times, want once", n)
-	}
-	if n := logged.FilterMessageSnippet("canary ticker").Len(); n == 0 {
-		t.Error("a canary without candles was not logged")
-	}
-	down()
-	if err := d.Poll(context.Background()); !errors.Is(err, ErrDown) {
-		t.Errorf("Poll of a server that is down: %v, want ErrDown", err)
-	}
-	if state, sure := d.Current(); state == nil || sure {
-		t.Errorf("with the server down the state is %+v, sure %v; want the last one, not sure", state, sure)
-	}
-}
-
-func TestNoDateIsKnownFromAServerWithoutCandles(t *testing.T) {
-	for name, body := range map[string]string{"no candles": `{"candles":[]}`, "index.html": "<!doctype html>", "not an object": `[1]`} {
-		p := &prices{candles: map[string]string{"SPY": body}, text: `{"dataDate":"x"}`}
-		c, _ := serve(t, p.ServeHTTP)
-		d := NewDataWatch(c, []string{"SPY"}, time.Hour, zap.NewNop())
-		err := d.Poll(context.Background())
-		if state, _ := d.Current(); err == nil || state != nil {
-			t.Errorf("%s: state %+v, %v", name, state, err)
-		}
-	}
-}
-
 // bots is a server that shows one bot, whatever its id, and counts how often.
 type bots struct {
 	payload atomic.Value
@@ -163,9 +96,12 @@ func newBots() *bots {
 	return b
 }
 
+// alone is the board of a replica without others.
+func alone() *board.Board { return board.New(nil, "", time.Hour, nil, zap.NewNop()) }
+
 func mustRevision(t *testing.T, r *Revisions) keying.Revision {
 	t.Helper()
-	revs, sure, err := r.Of(context.Background(), []string{"b"})
+	revs, sure, err := r.Of(context.Background(), Bots{IDs: []string{"b"}})
 	if err != nil || !sure {
 		t.Fatalf("Of gave %v, sure %v, %v", revs, sure, err)
 	}
@@ -175,7 +111,7 @@ func mustRevision(t *testing.T, r *Revisions) keying.Revision {
 func TestRevisionIsAskedForOnceAnIntervalHoweverManyWait(t *testing.T) {
 	b := newBots()
 	c, _ := serve(t, b.ServeHTTP)
-	r := NewRevisions(c, time.Hour)
+	r := NewRevisions(c, time.Hour, alone())
 	var wg sync.WaitGroup
 	for range 50 {
 		wg.Go(func() { mustRevision(t, r) })
@@ -185,7 +121,7 @@ func TestRevisionIsAskedForOnceAnIntervalHoweverManyWait(t *testing.T) {
 	if n := b.asked.Load(); n != 1 {
 		t.Errorf("the server was asked %d times, want once", n)
 	}
-	r = NewRevisions(c, 0)
+	r = NewRevisions(c, 0, alone())
 	mustRevision(t, r)
 	mustRevision(t, r)
 	if n := b.asked.Load(); n != 3 {
@@ -203,7 +139,7 @@ func TestOwnerIsNamedSoThatANexusBotShowsItsPayload(t *testing.T) {
 		}
 		b.ServeHTTP(w, r)
 	})
-	r := NewRevisions(c, 0)
+	r := NewRevisions(c, 0, alone())
 	first := mustRevision(t, r)
 	second := mustRevision(t, r)
 	if first.Hidden() || first != second {
@@ -217,55 +153,101 @@ func TestOwnerIsNamedSoThatANexusBotShowsItsPayload(t *testing.T) {
 }
 
 func TestWriteMakesARevisionUnknownEvenWhileItIsBeingFetched(t *testing.T) {
-	b := newBots()
+	b, shown := newBots(), Bots{IDs: []string{"b"}}
 	c, _ := serve(t, b.ServeHTTP)
-	r := NewRevisions(c, time.Hour)
+	writes := alone()
+	r := NewRevisions(c, time.Hour, writes)
 	var once sync.Once
 	b.before = func() {
 		once.Do(func() {
+			write := writes.Begin(context.Background(), board.Subject{Class: board.Bot, Name: "b"})
 			b.payload.Store(`{"kind":"position"}`)
-			r.Forget("b")
+			write.End(true)
 		})
 	}
-	epochs := r.Epochs([]string{"b"})
+	before, _ := r.Epochs(shown)
 	old := mustRevision(t, r)
 	if now := mustRevision(t, r); now == old {
 		t.Errorf("the revision from before the write was believed after it: %+v", now)
 	}
-	if after := r.Epochs([]string{"b"}); after[0] == epochs[0] {
-		t.Errorf("the epoch is %v before and after a write", epochs)
+	if after, _ := r.Epochs(shown); after[0] == before[0] {
+		t.Errorf("the epoch is %v before and after a write", before)
 	}
-	for _, id := range []string{"b", ""} {
-		asked, epochs := b.asked.Load(), r.Epochs([]string{"b"})
-		r.Forget(id)
+	for _, s := range []board.Subject{{Class: board.Bot, Name: "b"}, {Class: board.Bot}} {
+		asked, _ := b.asked.Load(), mustRevision(t, r)
+		before, _ := r.Epochs(shown)
+		writes.Begin(context.Background(), s).End(true)
 		mustRevision(t, r)
-		if b.asked.Load() != asked+1 || r.Epochs([]string{"b"})[0] == epochs[0] {
-			t.Errorf("Forget(%q) did not make the revision unknown", id)
+		if after, _ := r.Epochs(shown); b.asked.Load() != asked+1 || after[0] == before[0] {
+			t.Errorf("a write to %+v did not make the revision unknown", s)
 		}
+	}
+}
+
+func TestWhileAWriteIsUnderWayABotIsAskedForEachTime(t *testing.T) {
+	b := newBots()
+	c, _ := serve(t, b.ServeHTTP)
+	writes := alone()
+	r := NewRevisions(c, time.Hour, writes)
+	mustRevision(t, r)
+	write := writes.Begin(context.Background(), board.Subject{Class: board.Bot, Name: "b"})
+	for i := range 3 {
+		b.payload.Store(fmt.Sprintf(`{"kind":"position","n":%d}`, i))
+		old := mustRevision(t, r)
+		if _, still := r.Epochs(Bots{IDs: []string{"b"}}); still {
+			t.Error("a bot that is being written to counts as still")
+		}
+		b.payload.Store(fmt.Sprintf(`{"kind":"position","n":%d}`, i+100))
+		if now := mustRevision(t, r); now == old {
+			t.Errorf("while a write is under way the revision %+v was believed", now)
+		}
+	}
+	write.End(false)
+	asked := b.asked.Load()
+	mustRevision(t, r)
+	mustRevision(t, r)
+	if n := b.asked.Load() - asked; n != 2 {
+		t.Errorf("after a write of unknown outcome the server was asked %d times for two look-ups", n)
+	}
+}
+
+func TestAWriteOfMetricsConcernsThoseOnlyToWhomMetricsCount(t *testing.T) {
+	b := newBots()
+	c, _ := serve(t, b.ServeHTTP)
+	writes := alone()
+	r := NewRevisions(c, time.Hour, writes)
+	mustRevision(t, r)
+	writes.Begin(context.Background(), board.Subject{Class: board.Metrics, Name: "b"}).End(true)
+	mustRevision(t, r)
+	if n := b.asked.Load(); n != 1 {
+		t.Errorf("after a write of metrics a look-up without them asked the server %d times in all, want once", n)
+	}
+	if _, sure, err := r.Of(context.Background(), Bots{IDs: []string{"b"}, Metrics: true}); !sure || err != nil || b.asked.Load() != 2 {
+		t.Errorf("a look-up with metrics: sure %v, %v, asked %d times in all; want twice", sure, err, b.asked.Load())
 	}
 }
 
 func TestBotThatIsNotShownHasNoRevision(t *testing.T) {
 	b := newBots()
 	c, down := serve(t, b.ServeHTTP)
-	r := NewRevisions(c, 0)
+	r := NewRevisions(c, 0, alone())
 	last := mustRevision(t, r)
 	b.status.Store(http.StatusInternalServerError)
-	if revs, sure, err := r.Of(context.Background(), []string{"b"}); err != nil || sure || revs[0] != last {
+	if revs, sure, err := r.Of(context.Background(), Bots{IDs: []string{"b"}}); err != nil || sure || revs[0] != last {
 		t.Errorf("a server in trouble: %v, sure %v, %v; want the last known, not sure", revs, sure, err)
 	}
 	down()
-	if revs, sure, err := r.Of(context.Background(), []string{"b"}); err != nil || sure || revs[0] != last {
+	if revs, sure, err := r.Of(context.Background(), Bots{IDs: []string{"b"}}); err != nil || sure || revs[0] != last {
 		t.Errorf("a server that is down: %v, sure %v, %v; want the last known, not sure", revs, sure, err)
 	}
-	if _, _, err := r.Of(context.Background(), []string{"b", "never seen"}); !errors.Is(err, ErrDown) {
+	if _, _, err := r.Of(context.Background(), Bots{IDs: []string{"b", "never seen"}}); !errors.Is(err, ErrDown) {
 		t.Errorf("a bot never seen, with the server down: %v, want ErrDown", err)
 	}
 
 	c, _ = serve(t, b.ServeHTTP)
 	b.status.Store(http.StatusNotFound)
-	r = NewRevisions(c, time.Hour)
-	if _, _, err := r.Of(context.Background(), []string{"b"}); !errors.Is(err, ErrNoRevision) {
+	r = NewRevisions(c, time.Hour, alone())
+	if _, _, err := r.Of(context.Background(), Bots{IDs: []string{"b"}}); !errors.Is(err, ErrNoRevision) {
 		t.Errorf("a bot that does not exist: %v, want ErrNoRevision", err)
 	}
 }

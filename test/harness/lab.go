@@ -30,6 +30,20 @@ type Lab struct {
 // NewLab finds the checkout around the working directory and builds Warmfront. The programs are those
 // that will be needed; an error says what is missing and what to do about it.
 func NewLab(programs ...string) (*Lab, error) {
+	l, err := NewServers(programs...)
+	if err != nil {
+		return nil, err
+	}
+	build := exec.Command("go", "build", "-trimpath", "-o", l.binary, ".")
+	build.Dir, build.Env = l.root, append(os.Environ(), "CGO_ENABLED=0")
+	if out, err := build.CombinedOutput(); err != nil {
+		return nil, errors.Join(fmt.Errorf("building warmfront: %w\n%s", err, out), l.Close())
+	}
+	return l, nil
+}
+
+// NewServers gives a lab without a Warmfront, for a package's own tests against real servers.
+func NewServers(programs ...string) (*Lab, error) {
 	root, err := checkout()
 	if err != nil {
 		return nil, err
@@ -37,16 +51,7 @@ func NewLab(programs ...string) (*Lab, error) {
 	if err := equipped(root, programs); err != nil {
 		return nil, err
 	}
-	l, err := newLab(root)
-	if err != nil {
-		return nil, err
-	}
-	build := exec.Command("go", "build", "-trimpath", "-o", l.binary, ".")
-	build.Dir, build.Env = root, append(os.Environ(), "CGO_ENABLED=0")
-	if out, err := build.CombinedOutput(); err != nil {
-		return nil, errors.Join(fmt.Errorf("building warmfront: %w\n%s", err, out), l.Close())
-	}
-	return l, nil
+	return newLab(root)
 }
 
 // NewRedisLab is a lab for tests that need nothing but a Redis: it builds nothing.
@@ -106,7 +111,11 @@ func equipped(root string, programs []string) error {
 
 func present(programs []string) error {
 	for _, program := range programs {
-		if _, err := exec.LookPath(program); err != nil {
+		find := exec.LookPath
+		if program == "postgres" {
+			find = postgresProgram
+		}
+		if _, err := find(program); err != nil {
 			return fmt.Errorf("%s is missing: run make setup", program)
 		}
 	}

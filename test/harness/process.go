@@ -51,10 +51,15 @@ func (o *output) String() string {
 // start runs argv with env and nothing else of this process's environment but the PATH and HOME. The
 // child has a process group of its own, so that Ctrl-C reaches us first and we end it in order.
 func (l *Lab) start(name string, env map[string]string, argv ...string) (*Process, error) {
+	return l.startAs(nil, name, env, argv...)
+}
+
+// startAs starts a process as another user, or as the same one if who is nil.
+func (l *Lab) startAs(who *syscall.Credential, name string, env map[string]string, argv ...string) (*Process, error) {
 	p := &Process{Name: name, cmd: exec.Command(argv[0], argv[1:]...), exited: make(chan struct{})}
 	p.cmd.Dir = l.root
 	p.cmd.Stdout, p.cmd.Stderr = &p.stdout, &p.stderr
-	p.cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
+	p.cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true, Credential: who}
 	p.cmd.WaitDelay = time.Second
 	p.cmd.Env = []string{"PATH=" + os.Getenv("PATH"), "HOME=" + os.Getenv("HOME")}
 	for name, value := range env {

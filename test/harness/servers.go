@@ -46,6 +46,9 @@ func (l *Lab) generate() error {
 	return nil
 }
 
+// Prices is a directory of price files that no server writes to.
+func (l *Lab) Prices() (dir string, err error) { return l.prices, l.generate() }
+
 // StartUpstream starts the stand-in server and waits until it answers. PORT in env makes it take
 // that port, DATA_DIR makes it take up what an earlier one left.
 func (l *Lab) StartUpstream(env Env) (*Upstream, error) {
@@ -75,7 +78,31 @@ func (l *Lab) StartUpstream(env Env) (*Upstream, error) {
 func (l *Lab) StartRedis() (*Redis, error) { return l.StartRedisAt(0) }
 
 // StartRedisAt starts a Redis on the port; 0 is any.
-func (l *Lab) StartRedisAt(fixed int) (*Redis, error) {
+func (l *Lab) StartRedisAt(fixed int) (*Redis, error) { return l.startRedis(fixed) }
+
+// StartRedisCluster starts a Redis that is a cluster of one node: commands over several slots fail.
+func (l *Lab) StartRedisCluster() (*Redis, error) {
+	bus, err := freePort() // the default is 10 000 above the port, which may not exist
+	if err != nil {
+		return nil, err
+	}
+	r, err := l.startRedis(0, "--cluster-enabled", "yes", "--cluster-port", strconv.Itoa(bus))
+	if err != nil {
+		return nil, err
+	}
+	if answer, err := r.inline("CLUSTER ADDSLOTSRANGE 0 16383"); err != nil || answer != "+OK" {
+		return nil, fmt.Errorf("handing out the slots: %q %w", answer, err)
+	}
+	return r, Until(patience, func() error {
+		answer, err := r.inline("CLUSTER INFO")
+		if err == nil && !strings.Contains(answer, "cluster_state:ok") {
+			err = fmt.Errorf("the cluster said %q", answer)
+		}
+		return err
+	})
+}
+
+func (l *Lab) startRedis(fixed int, more ...string) (*Redis, error) {
 	dir, err := l.temp("redis")
 	if err != nil {
 		return nil, err
@@ -87,8 +114,8 @@ func (l *Lab) StartRedisAt(fixed int) (*Redis, error) {
 				return nil, err
 			}
 		}
-		p, err := l.start("redis", nil, "redis-server", "--bind", "127.0.0.1", "--port", strconv.Itoa(port),
-			"--save", "", "--appendonly", "no", "--dir", dir)
+		args := []string{"redis-server", "--bind", "127.0.0.1", "--port", strconv.Itoa(port), "--save", "", "--appendonly", "no", "--dir", dir}
+		p, err := l.start("redis", nil, append(args, more...)...)
 		if err != nil {
 			return nil, err
 		}
@@ -108,23 +135,27 @@ type Redis struct {
 func (r *Redis) URL() string { return "redis://" + r.Address }
 
 func (r *Redis) ping() error {
+	answer, err := r.inline("PING")
+	if err == nil && answer != "+PONG" {
+		err = fmt.Errorf("redis said %q", answer)
+	}
+	return err
+}
+
+// inline sends one command and gives what came first of the answer.
+func (r *Redis) inline(command string) (string, error) {
 	c, err := net.DialTimeout("tcp", r.Address, time.Second)
 	if err != nil {
-		return err
+		return "", err
 	}
 	defer c.Close()
 	_ = c.SetDeadline(time.Now().Add(time.Second))
-	if _, err := c.Write([]byte("PING\r\n")); err != nil {
-		return err
+	if _, err := c.Write([]byte(command + "\r\n")); err != nil {
+		return "", err
 	}
-	answer := make([]byte, 5)
-	if _, err := c.Read(answer); err != nil {
-		return err
-	}
-	if string(answer) != "+PONG" {
-		return fmt.Errorf("redis said %q", answer)
-	}
-	return nil
+	answer := make([]byte, 1024)
+	n, err := c.Read(answer)
+	return strings.TrimSpace(string(answer[:n])), err
 }
 
 // StartWarmfront starts Warmfront in front of upstream and waits until it would cache an answer.
@@ -149,6 +180,7 @@ func (l *Lab) LaunchWarmfront(upstream string, env Env) (*Server, error) {
 		all := Env{
 			"UPSTREAM_URL": upstream, "PORT": strconv.Itoa(port), "LOG_FORMAT": "console",
 			"DATA_DATE_INTERVAL": "200ms", "WARM": "false",
+			"AUDIT_RATE": "0", // chance has no place in tests that count requests
 		}.with(env)
 		p, err := l.start("warmfront", all, l.binary)
 		if err != nil {

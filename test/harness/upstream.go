@@ -66,16 +66,18 @@ func (u *Upstream) Requests(method, prefix string) (found []Received, err error)
 
 // An Override stands in for the next answers to requests whose path begins with Path.
 type Override struct {
-	Method     string            `json:"method"`
-	Path       string            `json:"path"`
-	Times      int               `json:"times,omitempty"`
-	DelayMS    int               `json:"delayMs,omitempty"`
-	Status     int               `json:"status,omitempty"`
-	Headers    map[string]string `json:"headers,omitempty"`
-	AddHeaders map[string]string `json:"addHeaders,omitempty"` // on top of the real answer
-	Body       string            `json:"body,omitempty"`
-	BreakAfter int               `json:"breakAfter,omitempty"` // bytes of the body, then the connection is cut
-	Hang       bool              `json:"hang,omitempty"`
+	Method  string `json:"method"`
+	Path    string `json:"path"`
+	Times   int    `json:"times,omitempty"`
+	DelayMS int    `json:"delayMs,omitempty"`
+	// AnswerDelayMS: the request is dealt with at once, and answered late.
+	AnswerDelayMS int               `json:"answerDelayMs,omitempty"`
+	Status        int               `json:"status,omitempty"`
+	Headers       map[string]string `json:"headers,omitempty"`
+	AddHeaders    map[string]string `json:"addHeaders,omitempty"` // on top of the real answer
+	Body          string            `json:"body,omitempty"`
+	BreakAfter    int               `json:"breakAfter,omitempty"` // bytes of the body, then the connection is cut
+	Hang          bool              `json:"hang,omitempty"`
 }
 
 // Override arms o.

@@ -56,6 +56,10 @@ export class Recorder {
   apply(o, req, res, next) {
     const go = () => {
       if (o.hang) return
+      if (o.answerDelayMs) { // applied at once, answered late
+        const end = res.end.bind(res)
+        res.end = (...args) => { setTimeout(() => end(...args), o.answerDelayMs); return res }
+      }
       if (o.addHeaders) {
         for (const [name, value] of Object.entries(o.addHeaders)) res.setHeader(name, value)
       }

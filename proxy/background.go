@@ -1,0 +1,117 @@
+package proxy
+
+import (
+	"context"
+	"net/http"
+	"path"
+	"strings"
+	"time"
+
+	"warmfront/keying"
+	"warmfront/proxy/board"
+	"warmfront/proxy/store"
+)
+
+// runBacktest is the route whose every run saves the bot's metrics (contract, trap 7).
+const runBacktest = "run-backtest"
+
+// background is what goes on behind the answers. No answer waits for any of it.
+type background struct {
+	audit     *audit
+	writeback *writeback // nil without METRICS_WRITEBACK
+	// beginWrite hears before, and end after, something of our own moves a bot's saved metrics.
+	beginWrite func(bot string) (end func())
+}
+
+func (p *Proxy) startBackground() {
+	p.beginWrite = func(bot string) func() {
+		write := p.board.Begin(context.Background(), board.Subject{Class: board.Metrics, Name: bot})
+		return func() { write.End(true) }
+	}
+	p.audit = newAudit(p)
+	p.audit.onDrop = func(key string) { p.board.Post(board.Subject{Class: board.Key, Name: key}) }
+	if p.cfg.MetricsWriteback {
+		p.writeback = newWriteback(p)
+	}
+}
+
+// closeBackground ends the audit and waits for the write-back, but leaves some of ctx's time to
+// whoever closes next.
+func (p *Proxy) closeBackground(ctx context.Context) {
+	p.audit.close()
+	if deadline, ok := ctx.Deadline(); ok {
+		var cancel context.CancelFunc
+		ctx, cancel = context.WithTimeout(ctx, time.Until(deadline)*3/4)
+		defer cancel()
+	}
+	p.writeback.close(ctx)
+}
+
+// hasHit is called when a stored answer has been served as a hit.
+func (p *Proxy) hasHit(a *ask, e *store.Entry) {
+	if isWarming(a.in.Context()) {
+		return
+	}
+	if a.route.Name == runBacktest {
+		p.writeback.hit(a.request.Bot, e)
+	}
+	p.audit.consider(a, e)
+}
+
+// fillFor fills for users who wait, and notes what that makes of the bot's saved metrics.
+func (p *Proxy) fillFor(ctx context.Context, a *ask) *result {
+	if a.route.Name != runBacktest {
+		return p.fill(ctx, a)
+	}
+	p.writeback.begin(a.request.Bot)
+	end := ending{unsure: true}
+	defer func() { p.writeback.end(a.request.Bot, end) }()
+	res := p.fill(ctx, a)
+	if res.answer != nil && res.answer.broken == nil {
+		end = ending{saved: res.entry, last: res.answer.status == http.StatusOK}
+	}
+	return res
+}
+
+// passesAsked is called when an intercepted request goes to the server past the cache; the function
+// that it gives, when the answer is over.
+func (p *Proxy) passesAsked(a *ask) (end func()) {
+	served := p.waits(a.in.Context())
+	if a.route.Name != runBacktest {
+		return served
+	}
+	_, bot, _ := keying.Match(a.in.Method, a.in.URL.EscapedPath())
+	ended := p.writeback.passes(bot)
+	return func() {
+		ended(a.in.Context().Err() != nil)
+		served()
+	}
+}
+
+// passesThrough is the same for what is not intercepted: some of it moves saved metrics.
+func (p *Proxy) passesThrough(r *http.Request) (end func()) {
+	bot, moves := movesMetrics(r)
+	switch {
+	case !moves:
+		return func() {}
+	case bot == "":
+		p.writeback.forgetAll()
+		return p.writeback.forgetAll
+	}
+	ended := p.writeback.passes(bot)
+	return func() { ended(r.Context().Err() != nil) }
+}
+
+// movesMetrics reports whether a request that is not intercepted may change saved metrics, and of
+// which bot: "" for any. Saving the bot itself and making a new one leave them as they are.
+func movesMetrics(r *http.Request) (bot string, moves bool) {
+	e := effectOf(r)
+	if e.kind != writesBots {
+		return "", false
+	}
+	below := strings.TrimPrefix(strings.ToLower(path.Clean(r.URL.Path)), "/api/bots")
+	if e.subject.Class == board.Bot && r.Method == http.MethodPost && below == "" || r.Method == http.MethodPut && strings.Count(below, "/") == 1 {
+		return "", false
+	}
+	return e.subject.Name, true
+}

@@ -1,0 +1,198 @@
+package proxy
+
+import (
+	"bytes"
+	"context"
+	"crypto/sha256"
+	"encoding/hex"
+	"errors"
+	"mime"
+	"net/http"
+	"slices"
+	"strings"
+	"time"
+
+	"go.uber.org/zap"
+
+	"warmfront/keying"
+	"warmfront/keying/rule"
+	"warmfront/proxy/store"
+	"warmfront/proxy/upstream"
+)
+
+// behindTTL is for how long an answer is kept that ends before the data does: the server computed
+// it from bars that it loaded before the sync (contract, trap 5).
+const behindTTL = 10 * time.Minute
+
+// judge makes an entry of an answer that may be stored by what it says itself; otherwise it gives
+// the reason why not (interface page, "Stored").
+func (p *Proxy) judge(a *ask, raw *rawAnswer) (*store.Entry, string) {
+	if reason := refusal(raw); reason != "" {
+		if reason == "too-large" {
+			p.large.add(a.key)
+		}
+		return nil, reason
+	}
+	plain := raw.body
+	if raw.gzip {
+		var err error
+		if plain, err = gunzip(raw.body, int64(p.cfg.MaxEntry)); errors.Is(err, errTooLong) {
+			p.large.add(a.key)
+			return nil, "too-large"
+		} else if err != nil {
+			return nil, "bad-coding"
+		}
+	}
+	verdict, err := a.request.Judge(plain)
+	if err != nil {
+		p.log.Debug("not stored", zap.String("route", a.route.Name), zap.Error(err))
+		return nil, "no-success"
+	}
+	sum := sha256.Sum256(plain)
+	e := &store.Entry{
+		Key: a.key, Status: raw.status, Header: storedHeader(raw.header), Body: bytes.Clone(raw.body), Gzip: raw.gzip,
+		Length: len(plain), Digest: hex.EncodeToString(sum[:16]), StoredAt: time.Now(),
+		Fresh: p.cfg.CacheTTL, Stale: p.cfg.StaleTTL, Open: len(credentials(a.in.Header)) == 0,
+		Spelling: a.request.Spelling(a.revisions),
+	}
+	if reason := p.shorten(a, e, verdict); reason != "" {
+		return nil, reason
+	}
+	if !e.Gzip && len(e.Body) >= compressFrom {
+		if z, err := compress(e.Body); err == nil && len(z) < len(e.Body) {
+			e.Body, e.Gzip = z, true
+		}
+	}
+	return e.Prepare(), ""
+}
+
+// refusal looks at everything but the body's meaning.
+func refusal(raw *rawAnswer) string {
+	media, _, _ := mime.ParseMediaType(raw.header.Get("Content-Type"))
+	coding := raw.header.Get("Content-Encoding")
+	switch {
+	case raw.broken != nil:
+		return "broken-off"
+	case raw.rest != nil:
+		return "too-large"
+	case raw.status != http.StatusOK:
+		return "status"
+	case media != "application/json":
+		return "not-json"
+	case len(raw.header["Set-Cookie"]) > 0:
+		return "set-cookie"
+	case isPrivate(raw.header):
+		return "cache-control"
+	case coding != "" && !raw.gzip && !strings.EqualFold(coding, "identity"):
+		return "coding"
+	}
+	return ""
+}
+
+// isPrivate reports whether Cache-Control forbids a shared cache to store (RFC 9111, section 3).
+func isPrivate(h http.Header) bool {
+	for _, line := range h.Values("Cache-Control") {
+		for directive := range strings.SplitSeq(line, ",") {
+			name, _, _ := strings.Cut(strings.TrimSpace(directive), "=")
+			if strings.EqualFold(name, "no-store") || strings.EqualFold(name, "private") {
+				return true
+			}
+		}
+	}
+	return false
+}
+
+// shorten makes an entry provisional that may not be the last word: it is then neither served after its
+// short time, nor stale. The reason is why it may not be kept at all.
+func (p *Proxy) shorten(a *ask, e *store.Entry, v keying.Verdict) (reason string) {
+	behind := v.LastDate != "" && v.LastDate < a.data.Date && !rule.Off(rule.BehindShort)
+	if a.request.Forced() != nil {
+		p.fills.ran(a.data.Generation(), a.request.Bot, a.request.Variant, v.Cached, !behind)
+	}
+	made, fresh := p.provenance(a, v)
+	switch {
+	case !made:
+		return "rows-older"
+	case a.data.Provisional:
+		e.Provisional, e.Fresh, e.Stale = "settling", min(e.Fresh, p.cfg.ProvisionalTTL), 0
+	case behind:
+		e.Provisional, e.Fresh, e.Stale = "behind-data", min(e.Fresh, behindTTL), 0
+		p.metrics.behind.Inc()
+	case v.Cached:
+		e.Provisional, e.Fresh, e.Stale = "server-cached", min(e.Fresh, behindTTL), 0
+	case !fresh:
+		e.Provisional, e.Fresh, e.Stale = "bars-unproven", min(e.Fresh, behindTTL), 0
+	}
+	return ""
+}
+
+// skewMargin covers the distance between our clock and the server's.
+const skewMargin = 2 * time.Second
+
+// batchMemory is for how long the server remembers batch candles (contract, trap 5).
+const batchMemory = 31 * time.Minute
+
+// provenance tells what the server can have made the answer from, after a change of the data: rows that
+// were all made since, and bars as new as the data. Where it can't be told, they are taken not to be. An
+// answer that shows dates speaks for its own bars.
+func (p *Proxy) provenance(a *ask, v keying.Verdict) (made, fresh bool) {
+	if !a.data.Begun || a.data.Cleared || rule.Off(rule.RowsProven) {
+		return true, true
+	}
+	made, fresh = p.fills.rowsOf(a.data.Generation(), a.request.Bots)
+	switch {
+	case a.request.NeedsRows():
+		return made, fresh
+	case v.Cached && v.CachedAt < a.data.BegunAt.Add(skewMargin).UnixMilli():
+		return false, false
+	case v.LastDate != "" && a.route.Name != "candles-batch":
+		return true, true
+	case v.LastDate != "":
+		return true, time.Since(a.data.BegunAt) > batchMemory
+	}
+	return true, fresh && len(a.request.Bots) > 0
+}
+
+// changed looks whether what the key says still holds now that the answer is here; otherwise the
+// answer is of nobody knows which state, and is not kept.
+func (p *Proxy) changed(ctx context.Context, a *ask) (reason string) {
+	if !a.sure {
+		return "unsure"
+	}
+	if len(a.request.Bots) > 0 {
+		after, err := p.revisions.Fetch(ctx, a.bots)
+		if err != nil {
+			return "revision-unknown"
+		}
+		// The key holds just the parts of a revision that count: a run-backtest saves metrics itself.
+		key, err := a.request.Key(masked(after), p.dataFor(a))
+		epochs, still := p.revisions.Epochs(a.bots)
+		if err != nil || key != a.key || !a.still || !still || !slices.Equal(epochs, a.epochs) {
+			if !rule.Off(rule.RevisionAfter) {
+				return "revision-changed"
+			}
+		}
+	}
+	now, sure := p.data.Current()
+	if (!sure || now.GenerationFor(a.request.Bots) != a.data.GenerationFor(a.request.Bots)) && !rule.Off(rule.DataAfter) {
+		return "data-changed"
+	}
+	return ""
+}
+
+// storedHeader is what of an answer's header is stored: the end-to-end fields, less those that
+// belong to one origin or to one form of the body.
+func storedHeader(h http.Header) http.Header {
+	kept := make(http.Header, len(h))
+	for name, values := range h {
+		if upstream.IsCORS(name) {
+			continue
+		}
+		switch name {
+		case "Vary", "Content-Length", "Content-Encoding", "Etag", "Age", "Cache-Status", "Accept-Ranges", "Trailer":
+			continue
+		}
+		kept[name] = values
+	}
+	return kept
+}
