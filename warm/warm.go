@@ -53,6 +53,7 @@ type Options struct {
 	Concurrency int    // requests at the server
 	Journal     int    // requests that are remembered
 	Epoch       string // another one makes every old answer unreachable
+	Jobs        Jobs   // of the server's own that are done in each run
 
 	Log      *zap.Logger
 	Registry prometheus.Registerer
