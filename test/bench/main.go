@@ -104,8 +104,7 @@ type servers struct {
 }
 
 func start(ctx context.Context, lab *harness.Lab) (*servers, error) {
-	// A server that sees new prices as soon as they are there, so that what is measured is the loop.
-	up, err := lab.StartUpstream(harness.Env{"DATA_DATE_MEMORY_MS": "100", "TRAPS_OFF": "stale-bars,stale-tables,batch-memory,mid-sync-rows"})
+	up, err := lab.StartUpstream(harness.Env{"DATA_DATE_MEMORY_MS": "100"})
 	if err != nil {
 		return nil, err
 	}
@@ -113,23 +112,13 @@ func start(ctx context.Context, lab *harness.Lab) (*servers, error) {
 	if err != nil {
 		return nil, err
 	}
-	a, err := harness.Send(ctx, http.DefaultClient, harness.Request{
-		Method: "POST", URL: up.URL + "/api/auth/login", Body: []byte(`{"email":"admin@example.com","password":"admin-password"}`),
-	})
-	if err != nil {
-		return nil, err
-	}
-	var login struct{ AccessToken string }
-	if err := json.Unmarshal(a.Wire, &login); err != nil {
-		return nil, fmt.Errorf("logging in: %w\n%s", err, a)
-	}
 	between, err := observe(up, concurrency)
 	if err != nil {
 		return nil, err
 	}
 	w, err := lab.StartWarmfront(between.URL, harness.Env{
 		"REDIS_URL": r.URL(), "WARM": "true", "ADMIN_TOKEN": token, "SYNC_SETTLE": "3s", "WARM_CONCURRENCY": strconv.Itoa(concurrency),
-		"UPSTREAM_AUTHORIZATION": "Bearer " + login.AccessToken, "LOG_LEVEL": "warn", "REVISION_INTERVAL": "5s",
+		"UPSTREAM_EMAIL": "admin@example.com", "UPSTREAM_PASSWORD": "admin-password", "LOG_LEVEL": "warn", "REVISION_INTERVAL": "5s",
 	})
 	return &servers{up, between, w}, err
 }
