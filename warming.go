@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"maps"
 	"net/http"
@@ -18,6 +19,7 @@ import (
 	"warmfront/proxy/store"
 	"warmfront/warm"
 	"warmfront/warm/cli"
+	"warmfront/warm/seed"
 )
 
 // runWarm is the command "warm". The first Ctrl-C asks the run to stop, the second ends the command.
@@ -32,6 +34,7 @@ func runWarm(args []string) int {
 type warming struct {
 	loop  *warm.Loop
 	redis redis.UniversalClient // nil without REDIS_URL
+	seeds redis.UniversalClient // the same, for large values
 	log   *zap.Logger
 	ctx   context.Context
 	end   context.CancelFunc
@@ -50,6 +53,9 @@ func newWarming(cfg *config.Config, p *proxy.Proxy, log *zap.Logger) (*warming, 
 			return nil, fmt.Errorf("connecting to Redis: %w", err)
 		}
 		w.redis = client
+		if w.seeds, err = store.DialPatient(string(cfg.RedisURL)); err != nil {
+			return nil, fmt.Errorf("connecting to Redis: %w", err)
+		}
 	}
 	w.loop = warm.New(warm.Options{
 		World: world{p}, Host: cfg.UpstreamURL.Host,
@@ -59,6 +65,10 @@ func newWarming(cfg *config.Config, p *proxy.Proxy, log *zap.Logger) (*warming, 
 		}),
 		Redis: w.redis, Prefix: cfg.RedisPrefix,
 		Enabled: cfg.Warm, Concurrency: cfg.WarmConcurrency, Journal: cfg.WarmJournal, Epoch: cfg.Epoch,
+		Jobs: warm.Jobs{
+			Seeder: seed.New(w.seeds, cfg.RedisPrefix, string(cfg.CorrelationsDatabaseURL), log.Named("seed")),
+			Redis:  w.seeds != nil, Dir: cfg.ParquetDir, Table: cfg.CorrelationsDatabaseURL != "",
+		},
 		Log: log, Registry: p.Registry(),
 	})
 	if cfg.Warm {
@@ -80,7 +90,7 @@ func (w *warming) stop() {
 		if w.redis == nil {
 			return
 		}
-		if err := w.redis.Close(); err != nil {
+		if err := errors.Join(w.redis.Close(), w.seeds.Close()); err != nil {
 			w.log.Debug("closing the warm loop's connections", zap.Error(err))
 		}
 	})

@@ -67,7 +67,7 @@ type Config struct {
 // Coming names the variables that are checked today but whose feature is not built yet.
 func Coming() []string {
 	return []string{
-		"PARQUET_DIR", "CORRELATIONS_DATABASE_URL",
+		
 	}
 }
 

@@ -28,6 +28,7 @@ type fakeServer struct {
 	last     string // the canaries' newest candle, YYYY-MM-DD
 	text     string // the server's own data date
 	backtest http.HandlerFunc
+	report   http.HandlerFunc // of sanity reports and correlations
 	computed atomic.Int32
 	bodies   []string // of run-backtests, as they arrived
 	status   int      // of GET /api/bots/:id
@@ -58,6 +59,8 @@ func (s *fakeServer) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 			return
 		}
 		_, _ = w.Write(backtestAnswer(s.last, 10))
+	case s.report != nil && (strings.HasSuffix(path, "/sanity-report") || strings.HasPrefix(path, "/api/correlation/")):
+		s.report(w, r)
 	case r.Method == http.MethodPut:
 		body, _ := io.ReadAll(r.Body)
 		s.payload = string(body)

@@ -3,6 +3,7 @@ package proxy
 import (
 	"context"
 	"net/http"
+	"strings"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -63,7 +64,11 @@ func (p *Proxy) note(a *ask, how outcome, status int) {
 	default:
 		return
 	}
-	p.hooks.answered(Answered{Request: a.request, Method: a.in.Method, Target: a.in.URL.RequestURI(), Body: a.body, Upstream: took})
+	target := a.in.RequestURI
+	if !strings.HasPrefix(target, "/") {
+		target = a.in.URL.RequestURI() // in absolute form (RFC 9112, section 3.2.2)
+	}
+	p.hooks.answered(Answered{Request: a.request, Method: a.in.Method, Target: target, Body: a.body, Upstream: took})
 }
 
 // waits counts a user's request that waits for the server until the returned function is called.

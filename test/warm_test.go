@@ -2,8 +2,8 @@ package test
 
 import (
 	"encoding/json"
-	"errors"
 	"fmt"
+	"maps"
 	"net/http"
 	"net/http/httptest"
 	"strings"
@@ -138,6 +138,33 @@ func TestAfterASyncEveryEarlierRequestIsAHitAndSoAreBotsThatNobodyAskedFor(t *te
 	}
 }
 
+// The server as it is: after a sync it computes from bars that it loaded before, and finds rows in its
+// cache that it computed meanwhile. With an admin's login that is cleared before anything is warmed.
+func TestAfterASyncOfAServerThatStaysBehindBacktestsAreWarmAllTheSame(t *testing.T) {
+	up, r := ownUpstream(t, harness.Env{"DATA_DATE_MEMORY_MS": "100"}), redisServer(t)
+	w := warmfront(t, up.URL, warming(harness.Env{
+		"REDIS_URL": r.URL(), "UPSTREAM_EMAIL": "admin@example.com", "UPSTREAM_PASSWORD": "admin-password",
+	}))
+	first := warmedFor(t, w, "")
+	ok(t, up.Sync("append", 300))
+	warmedFor(t, w, first.LastRun.Date)
+	before, err := up.Counts()
+	ok(t, err)
+	for n := range 12 {
+		path, body := fmt.Sprintf("/api/bots/bot-%d/run-backtest", n+1), stored(t, up, fmt.Sprintf("bot-%d", n+1))
+		a := post(t, w.URL+path, body)
+		expect(t, a, 200, "X-Cache: HIT")
+		if strings.Contains(a.Header.Get("Cache-Status"), "provisional") {
+			t.Fatalf("it is kept for a short time only\n%s", a)
+		}
+	}
+	after, err := up.Counts()
+	ok(t, err)
+	if after.Backtests != before.Backtests {
+		t.Fatalf("users caused %d backtests", after.Backtests-before.Backtests)
+	}
+}
+
 func TestTheVariantThatABotIsStoredWithIsTheLastThatTheServerSavesMetricsOf(t *testing.T) {
 	up := freshUpstream(t)
 	w := warmfront(t, up.URL, warming(nil))
@@ -178,8 +205,9 @@ func TestWhenTheWarmingReplicaIsKilledAnotherFinishesAndRepeatsNothing(t *testin
 	up, r := freshUpstream(t), redisServer(t)
 	slowly(t, up, 200)
 	env := warming(harness.Env{"REDIS_URL": r.URL(), "UPSTREAM_AUTHORIZATION": adminOf(t, up), "WARM_CONCURRENCY": "2"})
-	dying := warmfront(t, up.URL, env)
-	heir := warmfront(t, up.URL, env)
+	seen := &beginnings{}
+	url := seen.before(t, up)
+	dying, heir := warmfront(t, url, env), warmfront(t, url, env)
 	progressed(t, dying, 3)
 	if one, two := progressOf(t, dying), progressOf(t, heir); !two.Running || two.Total != one.Total {
 		t.Fatalf("the replicas tell different things: %+v and %+v", one, two)
@@ -190,61 +218,78 @@ func TestWhenTheWarmingReplicaIsKilledAnotherFinishesAndRepeatsNothing(t *testin
 	if p.LastRun.Done != p.LastRun.Total || p.LastRun.Failed > 0 || p.LastRun.Total < 13 {
 		t.Fatalf("not all is done: %+v", *p.LastRun)
 	}
-	made, err := up.Requests("POST", "/api/bots/")
-	ok(t, err)
-	times, twice := map[string]int{}, 0
-	for _, req := range made {
-		if times[req.URL+req.BodySHA256]++; times[req.URL+req.BodySHA256] == 2 {
+	twice := 0
+	made := seen.asked()
+	for _, n := range made {
+		if n > 1 {
 			twice++
 		}
 	}
-	if twice > 2 || len(times) != 12 {
-		t.Fatalf("%d backtests of 12 were made twice, expected the two under way at most: %v", twice, times)
+	if twice > 2 || len(made) != 12 {
+		t.Fatalf("%d backtests of 12 were made twice, expected the two under way at most: %v", twice, made)
 	}
 }
 
-// beginnings counts the computations that begin at the server while a user's is there.
+// beginnings sees computations begin at the server: how often each, and how many of the run's while a
+// user's was there.
 type beginnings struct {
 	mu     sync.Mutex
 	users  int
-	warmed int // begun while a user's request was at the server
+	during int
+	times  map[string]int // by path
 }
 
-func (b *beginnings) between(h http.Handler) http.Handler {
-	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		if r.Method != http.MethodPost {
-			h.ServeHTTP(w, r)
-			return
+// before stands between a Warmfront and the server.
+func (b *beginnings) before(t *testing.T, up *harness.Upstream) (url string) {
+	t.Helper()
+	through := passTo(t, up)
+	s := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if r.Method == http.MethodPost {
+			defer b.begin(r)()
 		}
-		user := r.UserAgent() == "warmfront-test"
-		b.mu.Lock()
-		if user {
-			b.users++
-		} else if b.users > 0 {
-			b.warmed++
-		}
-		b.mu.Unlock()
-		h.ServeHTTP(w, r)
-		b.mu.Lock()
-		if user {
-			b.users--
-		}
-		b.mu.Unlock()
-	})
+		through.ServeHTTP(w, r)
+	}))
+	t.Cleanup(func() { s.CloseClientConnections(); s.Close() })
+	return s.URL
 }
+
+func (b *beginnings) begin(r *http.Request) (end func()) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if b.times == nil {
+		b.times = map[string]int{}
+	}
+	b.times[r.URL.Path]++
+	if r.UserAgent() != "warmfront-test" {
+		if b.users > 0 {
+			b.during++
+		}
+		return func() {}
+	}
+	b.users++
+	return func() { b.mu.Lock(); defer b.mu.Unlock(); b.users-- }
+}
+
+func (b *beginnings) asked() map[string]int {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return maps.Clone(b.times)
+}
+
+func (b *beginnings) whileUsersWaited() int { b.mu.Lock(); defer b.mu.Unlock(); return b.during }
 
 func TestAUserWaitsForNoMoreThanOneRequestOfTheRun(t *testing.T) {
 	up := freshUpstream(t)
 	slowly(t, up, 150)
 	seen := &beginnings{}
-	s := httptest.NewServer(seen.between(passTo(t, up)))
-	t.Cleanup(func() { s.CloseClientConnections(); s.Close() })
-	w := warmfront(t, s.URL, warming(harness.Env{"UPSTREAM_AUTHORIZATION": adminOf(t, up)}))
+	w := warmfront(t, seen.before(t, up), warming(harness.Env{"UPSTREAM_AUTHORIZATION": adminOf(t, up)}))
 	progressed(t, w, 2)
-	expect(t, post(t, w.URL+"/api/bots/bot-12/run-backtest", `{"mode":"CO","costBps":99}`), 200, "X-Cache: MISS")
-	seen.mu.Lock()
-	displaced := seen.warmed
-	seen.mu.Unlock()
+	// A user's request that keeps the server for many of the run's.
+	override(t, up, harness.Override{Method: "POST", Path: "/api/backtest", DelayMS: 2500})
+	tree, err := up.Strategy(limit(t), "bot-8")
+	ok(t, err)
+	expect(t, post(t, w.URL+"/api/backtest", `{"payload":`+harness.Quote(harness.FreshIDs(tree))+`}`), 200, "X-Cache: MISS")
+	displaced := seen.whileUsersWaited()
 	if p := progressOf(t, w); !p.Running {
 		t.Fatalf("the run was over too soon to tell: %+v", p)
 	}
@@ -300,26 +345,10 @@ func TestTheWarmEndpointIsTheAdminsOnly(t *testing.T) {
 	if p := progressOf(t, w); p.Running {
 		t.Fatalf("somebody without the token has started a run: %+v", p)
 	}
-	_, ready, err := readyOf(w)
-	ok(t, err)
-	if string(ready) != `{"running":false}` {
-		t.Fatalf("readyz says of the loop: %s", ready)
+	ready := parsed[struct{ Warm json.RawMessage }](t, get(t, w.URL+"/_warmfront/readyz"))
+	if string(ready.Warm) != `{"running":false}` {
+		t.Fatalf("readyz says of the loop: %s", ready.Warm)
 	}
-}
-
-// readyOf gives the warm field of readyz.
-func readyOf(w *harness.Server) (status int, warm json.RawMessage, err error) {
-	res, err := http.Get(w.URL + "/_warmfront/readyz")
-	if err != nil {
-		return 0, nil, err
-	}
-	defer res.Body.Close()
-	var body struct{ Warm json.RawMessage }
-	err = json.NewDecoder(res.Body).Decode(&body)
-	if err == nil && body.Warm == nil {
-		err = errors.New("readyz has no field warm")
-	}
-	return res.StatusCode, body.Warm, err
 }
 
 func TestSigtermLeavesARunToAnotherReplica(t *testing.T) {

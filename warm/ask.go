@@ -146,22 +146,31 @@ func (p *pass) ask(ctx context.Context, r *request) (outcome, string, error) {
 	return failed, a.reason, nil
 }
 
-// once sends r the way a user's request takes. A handler that gives up panics, as net/http has it.
-func (p *pass) once(ctx context.Context, r *request) (a answer) {
+// once sends r the way a user's request takes, for an answer that nobody reads: stored ones are compressed.
+func (p *pass) once(ctx context.Context, r *request) answer {
+	return p.send(ctx, r, "gzip", &discard{header: http.Header{}})
+}
+
+// sink is where an answer goes.
+type sink interface {
+	http.ResponseWriter
+	said() int // the status
+}
+
+// send has r answered into w. A handler that gives up panics, as net/http has it.
+func (p *pass) send(ctx context.Context, r *request, coding string, w sink) (a answer) {
 	req, err := http.NewRequestWithContext(ctx, r.asked.Method, "http://"+p.host+r.asked.Target, io.NopCloser(bytes.NewReader([]byte(r.asked.Body))))
 	if err != nil {
 		return answer{outcome: failed, verdict: untouched, reason: "malformed"}
 	}
 	req.RequestURI, req.RemoteAddr = r.asked.Target, "127.0.0.1:0"
 	req.ContentLength = int64(len(r.asked.Body))
-	// Stored answers are compressed; nobody reads this one.
-	req.Header = http.Header{"User-Agent": {"warmfront"}, "Accept-Encoding": {"gzip"}}
+	req.Header = http.Header{"User-Agent": {"warmfront"}, "Accept-Encoding": {coding}}
 	if r.asked.Method != http.MethodGet {
 		req.Header.Set("Content-Type", "application/json")
 	} else {
 		req.Body = http.NoBody
 	}
-	w := &discard{header: http.Header{}}
 	defer func() {
 		if v := recover(); v != nil {
 			if v != http.ErrAbortHandler {
@@ -171,7 +180,7 @@ func (p *pass) once(ctx context.Context, r *request) (a answer) {
 		}
 	}()
 	p.handler.ServeHTTP(w, req)
-	return judge(w.status, w.header)
+	return judge(w.said(), w.Header())
 }
 
 // judge reads an outcome from what the answer says about its way (interface page, "Requests").
@@ -251,3 +260,4 @@ func (d *discard) WriteHeader(status int) {
 }
 func (d *discard) Write(b []byte) (int, error) { d.WriteHeader(http.StatusOK); return len(b), nil }
 func (d *discard) Flush()                      {}
+func (d *discard) said() int                   { return d.status }

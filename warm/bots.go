@@ -17,6 +17,8 @@ type bot struct {
 	id      string
 	mode    string
 	costBps json.RawMessage
+	owner   string
+	nexus   bool // in the public list
 	deleted bool
 }
 
@@ -40,7 +42,7 @@ func isSet(v json.RawMessage) bool {
 }
 
 func (s *shownBot) bot() bot {
-	b := bot{id: s.ID, mode: orElse(orElse(s.Mode, s.ModeRow), "CC"), costBps: s.Cost, deleted: isSet(s.Deleted) || isSet(s.DeletedAt)}
+	b := bot{id: s.ID, owner: orElse(s.OwnerRow, s.Owner), mode: orElse(orElse(s.Mode, s.ModeRow), "CC"), costBps: s.Cost, deleted: isSet(s.Deleted) || isSet(s.DeletedAt)}
 	if len(b.costBps) == 0 || string(b.costBps) == "null" {
 		b.costBps = s.CostRow
 	}
@@ -82,8 +84,12 @@ func (p *pass) listBots(ctx context.Context, known []string) (map[string]bot, er
 			}
 		}
 	}
+	nexus := map[string]bool{}
 	if list, err := p.list(ctx, "/api/nexus/bots"); err == nil {
 		take(list)
+		for i := range list {
+			nexus[list[i].ID] = true
+		}
 	} else if ctx.Err() == nil {
 		p.log.Warn("the public bots can't be listed", zap.Error(err))
 	}
@@ -112,6 +118,10 @@ func (p *pass) listBots(ctx context.Context, known []string) (map[string]bot, er
 		} else {
 			p.log.Debug("a bot is not shown", zap.Error(err))
 		}
+	}
+	for id, b := range found {
+		b.nexus = nexus[id]
+		found[id] = b
 	}
 	return found, context.Cause(ctx)
 }

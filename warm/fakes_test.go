@@ -2,7 +2,6 @@ package warm
 
 import (
 	"context"
-	"encoding/json"
 	"fmt"
 	"io"
 	"net/http"
@@ -275,11 +274,4 @@ func lastRun(t *testing.T, l *Loop) *Report {
 		t.Fatal("no run has ended")
 	}
 	return v.last
-}
-
-func asJSON(t *testing.T, v any) string {
-	t.Helper()
-	b, err := json.Marshal(v)
-	ok(t, err)
-	return string(b)
 }

@@ -18,10 +18,17 @@ func enters(t *testing.T, g *gate, d time.Duration) bool {
 	return g.enter(ctx) == nil
 }
 
+// enterBoth reports whether two may start.
+func enterBoth(t *testing.T, g *gate) bool {
+	t.Helper()
+	first := enters(t, g, time.Second)
+	return enters(t, g, time.Second) && first
+}
+
 func TestNoMoreAreUnderWayThanAllowed(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		g := testGate(newWorld(), 2)
-		if !enters(t, g, time.Second) || !enters(t, g, time.Second) {
+		if !enterBoth(t, g) {
 			t.Fatal("two may start")
 		}
 		if enters(t, g, time.Minute) {
@@ -90,7 +97,7 @@ func TestRetryAfterIsHonoured(t *testing.T) {
 			t.Fatal("a second one started before the first was answered")
 		}
 		g.leave(&request{}, time.Second, answered)
-		if !enters(t, g, time.Second) || !enters(t, g, time.Second) {
+		if !enterBoth(t, g) {
 			t.Fatal("an answer should have ended the care")
 		}
 	})
@@ -161,7 +168,7 @@ func TestAServerThatBecomesSlowIsGivenAPause(t *testing.T) {
 			t.Fatal("two at once right after the pause")
 		}
 		g.leave(r, 500*time.Millisecond, answered)
-		if !enters(t, g, time.Second) || !enters(t, g, time.Second) {
+		if !enterBoth(t, g) {
 			t.Fatal("an answer in the usual time should have ended the care")
 		}
 	})

@@ -95,7 +95,6 @@ type memoryLedger struct {
 	mu     sync.Mutex
 	v      view
 	halted bool
-	done   map[string]bool
 	warmed recent
 }
 

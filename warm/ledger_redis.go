@@ -15,6 +15,10 @@ import (
 const (
 	// leaseFor is how long a holder may be silent before another replica takes over.
 	leaseFor = 5 * time.Second
+	// beat is how often the holder renews it, and beats how many of these pass before it takes the
+	// lease for lost: sooner than Redis does, so that two never run at once.
+	beat  = 1500 * time.Millisecond
+	beats = 3
 	// runFor is how long a run that nobody goes on with is remembered.
 	runFor = time.Hour
 	// wantFor is how long a start by hand waits for a replica that can.

@@ -51,8 +51,11 @@ func (l *Loop) step(ctx context.Context) {
 		return
 	}
 	token, err := l.ledger.acquire(ctx)
-	if err != nil || token == "" {
-		return // Redis is down, or another replica was faster
+	if err != nil && !l.refused && ctx.Err() == nil {
+		l.log.Warn("the warm loop can't take its lease in Redis", zap.Error(err))
+	}
+	if l.refused = err != nil; l.refused || token == "" {
+		return // not now, or another replica was faster
 	}
 	l.hold(ctx, token, reason)
 }
@@ -125,12 +128,12 @@ func (l *Loop) hold(ctx context.Context, token, reason string) {
 	_, _ = l.look(last, target{}) // what readyz shows
 }
 
-// renew keeps the lease until ctx ends. It ends the run when the lease is another's, when it could
-// not be renewed for as long as it lasts, and when somebody wants the run to end.
+// renew keeps the lease until ctx ends. It ends the run when the lease is another's, before it would be
+// because it could not be renewed, and when somebody wants the run to end.
 func (l *Loop) renew(ctx context.Context, cancel context.CancelCauseFunc, token string) {
 	tick := time.NewTicker(l.beat)
 	defer tick.Stop()
-	renewed := time.Now()
+	over := time.Now().Add(beats * l.beat)
 	for {
 		select {
 		case <-tick.C:
@@ -138,22 +141,19 @@ func (l *Loop) renew(ctx context.Context, cancel context.CancelCauseFunc, token 
 			return
 		}
 		asked := time.Now()
-		try, done := context.WithTimeout(ctx, l.beat)
+		try, done := context.WithDeadline(ctx, over)
 		halted, err := l.ledger.renew(try, token)
 		done()
 		switch {
 		case ctx.Err() != nil:
 			return
-		case errors.Is(err, errFenced):
-			cancel(errFenced)
-			return
 		case err == nil && halted:
 			cancel(errStopped)
 			return
 		case err == nil:
-			renewed = asked
-		case time.Since(renewed) >= 3*l.beat:
-			cancel(errFenced) // by the clock of Redis it is over
+			over = asked.Add(beats * l.beat)
+		case errors.Is(err, errFenced), !time.Now().Add(l.beat).Before(over):
+			cancel(errFenced) // it is, or would be before the next try
 			return
 		}
 	}

@@ -1,6 +1,7 @@
 package warm
 
 import (
+	"context"
 	"net/http"
 	"strings"
 	"testing"
@@ -329,16 +330,12 @@ func TestABotThatIsNoMoreIsNotAskedForAgain(t *testing.T) {
 func TestAServerThatAsksForCredentialsIsLeftAlone(t *testing.T) {
 	bubble(t, func(t *testing.T, w *fakeWorld, p *fakeProxy) {
 		w.lists(100)
-		p.answers = func(_ call, h http.Header) (int, bool) {
-			h.Set("X-Cache", "PASS")
-			h.Set("Cache-Status", "warmfront; fwd=bypass; fwd-status=200; detail=access")
-			return 200, true
-		}
+		p.answers = func(call, http.Header) (int, bool) { return http.StatusUnauthorized, true }
 		l := newLoop(w, p)
 		running(t, l)
 		after(time.Hour)
-		if r := lastRun(t, l); r.Failures["access"] != 101 || p.started() > 2*maxRefusals {
-			t.Fatalf("%d were computed for nobody: %+v", p.started(), r)
+		if r := lastRun(t, l); r.Failures["status-401"] != 101 || p.started() > 2*maxRefusals {
+			t.Fatalf("%d were asked for in vain: %+v", p.started(), r)
 		}
 	})
 }
@@ -365,4 +362,27 @@ func TestALoopThatIsOffDoesNothing(t *testing.T) {
 	if len(l.journal.waiting) > 0 || p.started() > 0 {
 		t.Fatal("it is off")
 	}
+}
+
+// deafLedger can't renew its lease.
+type deafLedger struct{ *memoryLedger }
+
+func (deafLedger) renew(ctx context.Context, _ string) (bool, error) {
+	<-ctx.Done()
+	return false, ctx.Err()
+}
+
+func TestAHolderThatCannotRenewItsLeaseEndsBeforeTheLeaseDoes(t *testing.T) {
+	bubble(t, func(t *testing.T, w *fakeWorld, p *fakeProxy) {
+		w.lists(1000)
+		l := newLoop(w, p)
+		l.ledger = deafLedger{newMemoryLedger()}
+		ctx, cancel := context.WithCancel(t.Context())
+		defer cancel()
+		began := time.Now()
+		l.hold(ctx, "1", "why")
+		if took := time.Since(began); took >= leaseFor || took < leaseFor/2 {
+			t.Fatalf("it ended after %v, with a lease of %v", took, leaseFor)
+		}
+	})
 }

@@ -10,6 +10,8 @@ import (
 
 	"go.uber.org/zap"
 	"golang.org/x/sync/errgroup"
+
+	"warmfront/warm/seed"
 )
 
 // A pass is one go at everything that there is to warm, for one state of the data.
@@ -25,15 +27,20 @@ type pass struct {
 	info    *runInfo
 	done    map[string]bool // by an earlier holder of the lease
 	began   time.Time       // of asking
+	asked   time.Time       // its end
 
 	settled  atomic.Bool
 	hopeless atomic.Pointer[string] // why asking on makes no sense
 	refusals atomic.Int32           // in a row
 	failures atomic.Int32           // that were the server's
 
-	mu     sync.Mutex
-	buried map[string]bool // bots that were found to be no more
-	drops  []string        // entries of the journal that have no place any more
+	seeds Jobs
+	bots  map[string]bot // as listed
+
+	mu      sync.Mutex
+	reports map[string]seed.Report
+	buried  map[string]bool // bots that were found to be no more
+	drops   []string        // entries of the journal that have no place any more
 }
 
 func (l *Loop) newPass(token string, info *runInfo, t tally, done map[string]bool) *pass {
@@ -41,6 +48,7 @@ func (l *Loop) newPass(token string, info *runInfo, t tally, done map[string]boo
 		handler: l.o.Handler, host: l.o.Host, world: l.o.World, journal: l.journal, log: l.log, workers: l.o.Concurrency,
 		gate: newGate(l.o.Concurrency, l.o.World.UsersWaiting, l.metrics),
 		rec:  newRecorder(l.ledger, token, info, t, l.metrics), info: info, done: done, buried: map[string]bool{},
+		seeds: l.o.Jobs, reports: map[string]seed.Report{},
 	}
 }
 
@@ -62,7 +70,10 @@ func (p *pass) run(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	p.rec.total(p.rec.snapshot().done() + made.left(p.done))
+	p.rec.total(p.rec.snapshot().done() + made.left(p.done) + len(p.jobs()))
+	if err := p.seedPrices(ctx); err != nil {
+		return err
+	}
 	p.began = time.Now()
 	for _, stage := range stages {
 		groups := made[stage]
@@ -77,7 +88,8 @@ func (p *pass) run(ctx context.Context) error {
 		}
 	}
 	p.forget(ctx)
-	return nil
+	p.asked = time.Now()
+	return p.seedCorrelations(ctx)
 }
 
 func (p *pass) awaitSettled(ctx context.Context) error {
@@ -106,6 +118,7 @@ func (p *pass) plan(ctx context.Context) (plan, error) {
 	if err != nil {
 		return nil, err
 	}
+	p.bots = bots
 	made, gone := makePlan(bots, entries, now)
 	p.drops = append(p.drops, gone...)
 	p.forget(ctx)
@@ -199,18 +212,18 @@ func (p *pass) askOne(ctx context.Context, r *request) (outcome, string, error) 
 	return how, why, err
 }
 
-// maxRefusals is after how many answers in a row that may not be stored because the server asks for
-// credentials the rest is not asked for: each would be computed for nobody.
+// maxRefusals is after how many requests in a row that the server wanted credentials for the rest is not
+// asked for.
 const maxRefusals = 5
 
 func (p *pass) refused(why string) {
-	if why != "access" {
+	if why != statusReason(http.StatusUnauthorized) {
 		p.refusals.Store(0)
 		return
 	}
 	if p.refusals.Add(1) == maxRefusals {
 		p.hopeless.Store(&why)
-		p.log.Warn("the server asks for credentials, so nothing that it says can be stored: the rest is not warmed")
+		p.log.Warn("the server asks for credentials that Warmfront doesn't have: the rest is not warmed; set UPSTREAM_EMAIL and UPSTREAM_PASSWORD")
 	}
 }
 

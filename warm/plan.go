@@ -3,6 +3,7 @@ package warm
 import (
 	"cmp"
 	"encoding/json"
+	"maps"
 	"net/url"
 	"slices"
 	"strings"
@@ -76,13 +77,14 @@ var benchmarks = &asked{Method: "GET", Target: "/api/benchmarks/metrics"}
 // makePlan plans a run over the bots that live and the entries of the journal. gone are the entries
 // that have no place any more.
 func makePlan(bots map[string]bot, entries []Entry, now time.Time) (p plan, gone []string) {
-	b := &planner{plan: plan{}, byBot: map[string]*group{}, seen: map[string]*request{}, now: now}
+	b := &planner{plan: plan{}, byBot: map[string]*group{}, reported: map[string]bool{}, seen: map[string]*request{}, now: now}
 	for i := range entries {
 		if !b.take(&entries[i], bots) {
 			gone = append(gone, entries[i].ID)
 		}
 	}
-	for _, id := range sortedIDs(bots) {
+	b.report()
+	for _, id := range slices.Sorted(maps.Keys(bots)) {
 		one := bots[id]
 		if one.deleted {
 			continue
@@ -100,20 +102,12 @@ func makePlan(bots map[string]bot, entries []Entry, now time.Time) (p plan, gone
 	return b.plan, gone
 }
 
-func sortedIDs(bots map[string]bot) []string {
-	ids := make([]string, 0, len(bots))
-	for id := range bots {
-		ids = append(ids, id)
-	}
-	slices.Sort(ids)
-	return ids
-}
-
 type planner struct {
-	plan  plan
-	byBot map[string]*group // the backtests of each saved bot
-	seen  map[string]*request
-	now   time.Time
+	plan     plan
+	byBot    map[string]*group // the backtests of each saved bot
+	reported map[string]bool   // bots with a sanity report in the journal
+	seen     map[string]*request
+	now      time.Time
 }
 
 // take puts an entry of the journal in its place; false when it has none.
@@ -138,6 +132,9 @@ func (b *planner) take(e *Entry, bots map[string]bot) bool {
 	}
 	stage := stageOf(route)
 	b.seen[r.id] = r
+	if route.Kind == keying.Sanity && r.bot != "" {
+		b.reported[r.bot] = true
+	}
 	if stage == stageBacktests && r.bot != "" {
 		g := b.ofBot(r.bot)
 		g.requests = append(g.requests, r)
@@ -172,6 +169,25 @@ func (b *planner) ofBot(id string) *group {
 }
 
 func (b *planner) put(stage string, g *group) { b.plan[stage] = append(b.plan[stage], g) }
+
+// report plans a sanity report with default options for every bot that users have backtested, if they
+// look at sanity reports at all. Not for one whose report they asked for otherwise: the server's cache
+// forgets the options, and the first to ask decides (contract, trap 6). Bots that nobody has asked for
+// get none: a report costs as much as several backtests.
+func (b *planner) report() {
+	if len(b.reported) == 0 {
+		return
+	}
+	for _, id := range slices.Sorted(maps.Keys(b.byBot)) {
+		if b.reported[id] {
+			continue
+		}
+		a := &asked{Method: "POST", Target: "/api/bots/" + url.PathEscape(id) + "/sanity-report", Body: `{}`, Bots: []string{id}}
+		if r, err := a.request(); err == nil {
+			b.put(stageReports, &group{requests: []*request{r}})
+		}
+	}
+}
 
 // putLast makes r the last backtest of its bot: the server saves the metrics of the last one that it
 // ran, and those should be the bot's own (contract, trap 7).

@@ -112,6 +112,22 @@ func TestDeletedBotsDropOut(t *testing.T) {
 	}
 }
 
+func TestBotsThatUsersBacktestGetASanityReportIfUsersLookAtThem(t *testing.T) {
+	run := func(bot string) Entry {
+		return entry(t, "POST", "/api/bots/"+bot+"/run-backtest", `{"mode":"OO"}`, 1, time.Second)
+	}
+	all := bots(bot{id: "a"}, bot{id: "b"}, bot{id: "never"})
+	p, _ := makePlan(all, []Entry{run("a"), run("b")}, noon)
+	if got := asks(t, p, stageReports); len(got) != 0 {
+		t.Fatalf("planned %q though nobody looks at sanity reports", got)
+	}
+	p, _ = makePlan(all, []Entry{run("a"), run("b"), entry(t, "POST", "/api/bots/a/sanity-report", `{"seed":7}`, 1, time.Second)}, noon)
+	got := asks(t, p, stageReports)
+	if len(got) != 2 || !strings.Contains(got[0], "/a/") || !strings.Contains(got[0], `"seed":7`) || got[1] != "/api/bots/b/sanity-report {}" {
+		t.Fatalf("planned %q, expected the one that was asked for, and the default of the other bot", got)
+	}
+}
+
 func TestABotThatIsNotShownKeepsItsVariants(t *testing.T) {
 	p, gone := makePlan(nil, []Entry{entry(t, "POST", "/api/bots/a/run-backtest", `{"mode":"OO"}`, 1, time.Second)}, noon)
 	if len(gone) != 0 || len(asks(t, p, stageBacktests)) != 1 {

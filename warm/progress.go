@@ -1,6 +1,11 @@
 package warm
 
-import "time"
+import (
+	"maps"
+	"time"
+
+	"warmfront/warm/seed"
+)
 
 // A Report tells of a run that has ended.
 type Report struct {
@@ -24,6 +29,8 @@ type Report struct {
 	// Used how much of the concurrency was made use of on average. Of the last replica, if several.
 	Busy float64 `json:"busy"`
 	Used float64 `json:"used"`
+	// Jobs are the server's nightly jobs that were done for it by the replica that finished the run.
+	Jobs map[string]seed.Report `json:"jobs,omitempty"`
 }
 
 func (p *pass) report(end string) *Report {
@@ -38,7 +45,16 @@ func (p *pass) report(end string) *Report {
 		r.Rate = float64(r.Done) / r.Seconds
 	}
 	if !p.began.IsZero() {
-		r.Busy, r.Used = p.gate.share(now.Sub(p.began))
+		until := p.asked
+		if until.IsZero() {
+			until = now
+		}
+		r.Busy, r.Used = p.gate.share(until.Sub(p.began))
+	}
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if len(p.reports) > 0 {
+		r.Jobs = maps.Clone(p.reports)
 	}
 	return r
 }

@@ -53,6 +53,7 @@ type Options struct {
 	Concurrency int    // requests at the server
 	Journal     int    // requests that are remembered
 	Epoch       string // another one makes every old answer unreachable
+	Jobs        Jobs   // of the server's own that are done in each run
 
 	Log      *zap.Logger
 	Registry prometheus.Registerer
@@ -72,12 +73,13 @@ type Loop struct {
 	current     atomic.Pointer[recorder] // of the run on this replica
 	follow      followUp
 	down        bool // the ledger can't be reached, and that was said
+	refused     bool // it can't be written to, and that was said
 }
 
 // New makes a Loop that does nothing before Run.
 func New(o Options) *Loop {
 	m := newMetrics(o.Registry)
-	l := &Loop{o: o, metrics: m, log: o.Log.Named("warm"), every: time.Second, beat: leaseFor / 3, poke: make(chan struct{}, 1)}
+	l := &Loop{o: o, metrics: m, log: o.Log.Named("warm"), every: time.Second, beat: beat, poke: make(chan struct{}, 1)}
 	l.journal = &Journal{log: l.log, metrics: m, off: !o.Enabled || o.Journal == 0}
 	if o.Redis != nil {
 		l.ledger = newRedisLedger(o.Redis, o.Prefix, leaseFor)

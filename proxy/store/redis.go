@@ -69,7 +69,10 @@ func answered(err error) bool {
 	return err == nil || errors.As(err, &said)
 }
 
-func newClient(rawURL string) (redis.UniversalClient, error) {
+func newClient(rawURL string) (redis.UniversalClient, error) { return dial(rawURL, tuned) }
+
+// dial makes a client with options as tune sets them.
+func dial(rawURL string, tune func(*redis.UniversalOptions) *redis.UniversalOptions) (redis.UniversalClient, error) {
 	u, err := url.Parse(rawURL)
 	if err != nil {
 		return nil, errors.New("REDIS_URL can't be read as a URL")
@@ -81,7 +84,7 @@ func newClient(rawURL string) (redis.UniversalClient, error) {
 		if err != nil {
 			return nil, fmt.Errorf("REDIS_URL for Sentinel: %w", err)
 		}
-		return redis.NewUniversalClient(tuned(&redis.UniversalOptions{
+		return redis.NewUniversalClient(tune(&redis.UniversalOptions{
 			MasterName: o.MasterName, Addrs: o.SentinelAddrs, Username: o.Username, Password: o.Password,
 			SentinelUsername: o.SentinelUsername, SentinelPassword: o.SentinelPassword, DB: o.DB, TLSConfig: o.TLSConfig,
 		})), nil
@@ -90,7 +93,7 @@ func newClient(rawURL string) (redis.UniversalClient, error) {
 		if err != nil {
 			return nil, fmt.Errorf("REDIS_URL for a cluster: %w", err)
 		}
-		return redis.NewUniversalClient(tuned(&redis.UniversalOptions{
+		return redis.NewUniversalClient(tune(&redis.UniversalOptions{
 			IsClusterMode: true, Addrs: o.Addrs, Username: o.Username, Password: o.Password, TLSConfig: o.TLSConfig,
 		})), nil
 	}
@@ -98,12 +101,12 @@ func newClient(rawURL string) (redis.UniversalClient, error) {
 	if err != nil {
 		return nil, fmt.Errorf("REDIS_URL: %w", err)
 	}
-	return newSingle(o), nil
+	return newSingle(o, tune), nil
 }
 
 // newSingle exists because UniversalOptions knows no unix sockets.
-func newSingle(o *redis.Options) redis.UniversalClient {
-	t := tuned(&redis.UniversalOptions{TLSConfig: o.TLSConfig})
+func newSingle(o *redis.Options, tune func(*redis.UniversalOptions) *redis.UniversalOptions) redis.UniversalClient {
+	t := tune(&redis.UniversalOptions{TLSConfig: o.TLSConfig})
 	o.MaxRetries, o.DialTimeout, o.DialerRetries = t.MaxRetries, t.DialTimeout, t.DialerRetries
 	o.ReadTimeout, o.WriteTimeout, o.PoolTimeout = t.ReadTimeout, t.WriteTimeout, t.PoolTimeout
 	o.ContextTimeoutEnabled, o.MaintNotificationsConfig = true, t.MaintNotificationsConfig

@@ -277,15 +277,57 @@ func TestReaderFindsAValueWhileTheSetIsRefreshed(t *testing.T) {
 	wait.Wait()
 }
 
+// pipelines notes the most bytes of arguments that one pipeline carried.
+type pipelines struct{ most int }
+
+func (p *pipelines) DialHook(next redis.DialHook) redis.DialHook          { return next }
+func (p *pipelines) ProcessHook(next redis.ProcessHook) redis.ProcessHook { return next }
+func (p *pipelines) ProcessPipelineHook(next redis.ProcessPipelineHook) redis.ProcessPipelineHook {
+	return func(ctx context.Context, commands []redis.Cmder) error {
+		size := 0
+		for _, c := range commands {
+			for _, arg := range c.Args() {
+				if b, ok := arg.([]byte); ok {
+					size += len(b)
+				}
+			}
+		}
+		p.most = max(p.most, size)
+		return next(ctx, commands)
+	}
+}
+
 func TestLargeValuesTravelWithFewOthers(t *testing.T) {
 	_, c := startRedis(t)
+	var p pipelines
+	c.AddHook(&p)
 	w, err := seeder(c).newSet(t.Context(), "candles")
 	ok(t, err)
-	large := make([]byte, 700<<10)
-	for i := range 5 {
-		ok(t, w.put(t.Context(), fmt.Sprint("candles:", i), large))
-		if w.bytes > batchBytes || w.batch.Len() > 1 {
-			t.Errorf("%d values of %d bytes wait together", w.batch.Len(), w.bytes)
+	for i, size := range []int{700 << 10, 700 << 10, 1 << 10, 700 << 10, 2 << 20, 1 << 10} {
+		ok(t, w.put(t.Context(), fmt.Sprint("candles:", i), make([]byte, size)))
+	}
+	ok(t, w.flush(t.Context()))
+	if p.most != 2<<20 { // the one that is larger than a pipeline goes alone
+		t.Errorf("a pipeline carried %d bytes", p.most)
+	}
+}
+
+func TestStagedValuesOfARunThatEndsEarlyGo(t *testing.T) {
+	_, c := startRedis(t)
+	var tickers []string
+	for i := range batchCommands + 50 {
+		tickers = append(tickers, fmt.Sprint("T", i))
+	}
+	dir := priceDir(t, tickers...)
+	ctx, cancel := context.WithCancel(t.Context())
+	staged := false
+	_, err := seeder(c).Candles(ctx, dir, func(done, _ int) {
+		if done == batchCommands+40 {
+			staged = len(content(t, c)) > 0
+			cancel()
 		}
+	})
+	if got := content(t, c); err == nil || !staged || len(got) > 0 {
+		t.Errorf("%v; staged: %v; Redis holds %d keys", err, staged, len(got))
 	}
 }

@@ -2,6 +2,7 @@ package seed
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"math/rand/v2"
 	"slices"
@@ -10,6 +11,7 @@ import (
 	"testing"
 
 	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgconn"
 	"go.uber.org/zap"
 )
 
@@ -146,10 +148,7 @@ func TestReplacementThatEndsEarlyKeepsTheOldRows(t *testing.T) {
 }
 
 func TestReplacersAndTheServersOwnJobFollowEachOther(t *testing.T) {
-	url, c := database(t)
-	_, err := toTable(url).Correlations(t.Context(), manyCurves(30), nil)
-	ok(t, err)
-	own := connect(t, url)
+	url, c := database(t) // without the table: all of them want to make it
 	var wait sync.WaitGroup
 	for range 4 {
 		wait.Go(func() {
@@ -160,17 +159,24 @@ func TestReplacersAndTheServersOwnJobFollowEachOther(t *testing.T) {
 			}
 		})
 	}
-	wait.Go(func() { // knows nothing of the lock
-		for range 20 {
-			if _, err := own.Exec(t.Context(), `INSERT INTO nexus_correlations (bot1_id, bot2_id, correlation) VALUES ('bot-000', 'bot-001', 0) ON CONFLICT DO NOTHING`); err != nil {
-				t.Error(err)
-			}
-		}
-	})
 	wait.Wait()
 	if n := count(t, c); n != 50*49/2 {
 		t.Errorf("%d rows", n)
 	}
+	// The job of the server's own knows nothing of the replacers' lock.
+	_, err := c.Exec(t.Context(), `SET lock_timeout = '50ms'`)
+	ok(t, err)
+	insert := func() error {
+		_, err := c.Exec(t.Context(), `INSERT INTO nexus_correlations (bot1_id, bot2_id, correlation) VALUES ('bot-000', 'of another', 0)`)
+		return err
+	}
+	var during error
+	_, err = toTable(url).Correlations(t.Context(), manyCurves(20), func(int, int) { during = insert() })
+	ok(t, err)
+	if refused, ok := errors.AsType[*pgconn.PgError](during); !ok || refused.Code != "55P03" {
+		t.Errorf("a write in the middle of a replacement gave %v, expected that it has to wait", during)
+	}
+	ok(t, insert())
 }
 
 func TestTableThatExistsNeedsNoRightToMakeOne(t *testing.T) {

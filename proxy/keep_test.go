@@ -1,0 +1,156 @@
+package proxy
+
+import (
+	"context"
+	"fmt"
+	"net/http"
+	"net/http/httptest"
+	"strings"
+	"testing"
+	"time"
+
+	"warmfront/config"
+)
+
+// move gives the server's data another day, and waits for the proxy to have seen it and to hold it for settled.
+func move(t *testing.T, p *Proxy, s *fakeServer, day string) {
+	t.Helper()
+	s.mu.Lock()
+	s.last = day
+	s.mu.Unlock()
+	for range 3 { // seen, quiet for long enough, at rest
+		if err := p.data.Poll(context.Background()); err != nil {
+			t.Fatal(err)
+		}
+	}
+}
+
+// settlesAtOnce makes a sync count as over as soon as it gives no sign.
+func settlesAtOnce(cfg *config.Config) { cfg.SyncSettle = 0 }
+
+// sentForced tells of each run that reached the server whether it was to be computed afresh.
+func (s *fakeServer) sentForced() []bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	forced := make([]bool, len(s.bodies))
+	for i := range s.bodies {
+		forced[i] = strings.Contains(s.bodies[i], `"forceRefresh":true`)
+	}
+	return forced
+}
+
+func ask1(p *Proxy, path, body string) *httptest.ResponseRecorder {
+	r := httptest.NewRequest("POST", path, strings.NewReader(body))
+	r.Header.Set("Content-Type", "application/json")
+	w := httptest.NewRecorder()
+	p.ServeHTTP(w, r)
+	return w
+}
+
+func TestFirstFillOfEachVariantAfterTheDataMovedIsComputedAfresh(t *testing.T) {
+	s := &fakeServer{}
+	p := startProxy(t, s, func(cfg *config.Config) { settlesAtOnce(cfg); cfg.CacheTTL = time.Nanosecond })
+	for range 2 {
+		expect(t, run(p, `{}`, nil), "MISS")
+	}
+	move(t, p, s, "2026-01-15")
+	for range 2 {
+		expect(t, run(p, `{}`, nil), "MISS")
+		expect(t, run(p, `{"mode":"OO"}`, nil), "MISS")
+	}
+	want := []bool{false, false, true, true, false, false} // the generation found at the start is not one that began
+	if got := s.sentForced(); fmt.Sprint(got) != fmt.Sprint(want) {
+		t.Errorf("sent to be computed afresh: %v, want %v\n%q", got, want, s.bodies)
+	}
+}
+
+func TestServersOwnRowIsKeptForMinutesAndTheNextFillComputedAfresh(t *testing.T) {
+	s := &fakeServer{}
+	p := startProxy(t, s, nil)
+	s.backtest = func(w http.ResponseWriter, _ *http.Request) {
+		_, _ = w.Write([]byte(strings.Replace(string(backtestAnswer("2026-01-14", 1)), `"cached":false`, `"cached":true,"cachedAt":1`, 1)))
+	}
+	w := run(p, `{}`, nil)
+	expect(t, w, "MISS")
+	if got := w.Header().Get("Cache-Status"); !strings.Contains(got, "provisional-server-cached") {
+		t.Errorf("Cache-Status %q of an answer from the server's own cache", got)
+	}
+	expect(t, run(p, `{}`, http.Header{"X-Cache-Bypass": {"refresh"}}), "REFRESH")
+	if got := s.sentForced(); fmt.Sprint(got) != "[false true]" {
+		t.Errorf("sent to be computed afresh: %v", got)
+	}
+}
+
+func report(cachedAt time.Time) string {
+	cached := `false`
+	if !cachedAt.IsZero() {
+		cached = fmt.Sprintf(`true,"cachedAt":%d`, cachedAt.UnixMilli())
+	}
+	return `{"success":true,"cached":` + cached + `,"report":{"meta":{"years":5,"blockSize":7,"shards":10,"seed":42}}}`
+}
+
+func TestReportsAndCorrelationsMadeOfOlderRowsAreNotKept(t *testing.T) {
+	s := &fakeServer{}
+	p := startProxy(t, s, func(cfg *config.Config) { settlesAtOnce(cfg); cfg.RevisionInterval = 0 })
+	const sanity, correlation = "/api/bots/bot-1/sanity-report", "/api/correlation/optimize"
+	both := `{"botIds":["bot-1","bot-2"]}`
+	answers := map[string]string{correlation: `{"validBotIds":["bot-1","bot-2"],"weights":[1,0],"correlationMatrix":[[1,0],[0,1]],"portfolioMetrics":{}}`}
+	s.report = func(w http.ResponseWriter, r *http.Request) { fmt.Fprint(w, answers[r.URL.Path]) }
+	is := func(path, body, xCache, detail string) {
+		t.Helper()
+		w := ask1(p, path, body)
+		expect(t, w, xCache)
+		if got := w.Header().Get("Cache-Status"); !strings.Contains(got, detail) {
+			t.Errorf("%s: Cache-Status %q, want %s", path, got, detail)
+		}
+	}
+	before := time.Now()
+	answers[sanity] = report(before)
+	is(sanity, `{}`, "MISS", "provisional-server-cached")
+	is(correlation, both, "MISS", "detail=upstream")
+
+	move(t, p, s, "2026-01-15")
+	is(sanity, `{}`, "PASS", "rows-older")
+	is(correlation, both, "PASS", "rows-older")
+	answers[sanity] = report(time.Time{})
+	is(sanity, `{}`, "MISS", "provisional-bars-unproven")
+
+	for _, bot := range []string{"bot-1", "bot-2"} {
+		expect(t, ask1(p, "/api/bots/"+bot+"/run-backtest", `{}`), "MISS")
+	}
+	is(correlation, both, "MISS", "detail=upstream")
+	is(sanity, `{"seed":42,"years":5}`, "HIT", "provisional") // what is kept for minutes stays for minutes
+
+	// Bars that end before the data does prove nothing.
+	move(t, p, s, "2026-01-16")
+	s.backtest = func(w http.ResponseWriter, _ *http.Request) { _, _ = w.Write(backtestAnswer("2026-01-15", 1)) }
+	for _, bot := range []string{"bot-1", "bot-2"} {
+		expect(t, ask1(p, "/api/bots/"+bot+"/run-backtest", `{}`), "MISS")
+	}
+	is(correlation, both, "MISS", "provisional-bars-unproven")
+}
+
+func TestReportThatDoesNotNameItsOptionsIsNotKept(t *testing.T) {
+	s := &fakeServer{}
+	p := startProxy(t, s, nil)
+	s.report = func(w http.ResponseWriter, _ *http.Request) { fmt.Fprint(w, report(time.Time{})) }
+	expect(t, ask1(p, "/api/bots/bot-1/sanity-report", `{"years":10}`), "PASS")
+	expect(t, ask1(p, "/api/bots/bot-1/sanity-report", `{}`), "MISS")
+}
+
+func TestGrantsEndByThemselves(t *testing.T) {
+	p := startProxy(t, &fakeServer{}, func(cfg *config.Config) { cfg.Access = config.AccessGranted })
+	header := http.Header{"Authorization": {"Bearer a"}}
+	expect(t, run(p, `{}`, header), "MISS")
+	expect(t, run(p, `{}`, header), "HIT")
+	expect(t, run(p, `{}`, http.Header{"Authorization": {"Bearer b"}}), "MISS")
+	p.grants.mu.Lock()
+	for name := range p.grants.until {
+		if left := time.Until(p.grants.until[name]); left > grantTTL {
+			t.Errorf("a grant lasts for %v", left)
+		}
+		p.grants.until[name] = time.Now()
+	}
+	p.grants.mu.Unlock()
+	expect(t, run(p, `{}`, header), "MISS")
+}
