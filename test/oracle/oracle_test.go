@@ -48,13 +48,13 @@ func usual() Plan {
 
 // TestOracleFindsNoWrongAnswer plays ORACLE_N random operations of ORACLE_SEED (else any seed).
 func TestOracleFindsNoWrongAnswer(t *testing.T) {
-	findsNothing(t, usual(), 2500)
+	findsNothing(t, usual(), 2000)
 }
 
 func TestOracleFindsNoWrongAnswerWithAnAdminsLogin(t *testing.T) {
 	p := usual()
 	p.Admin, p.Fresh = true, true
-	findsNothing(t, p, 2500)
+	findsNothing(t, p, 1500)
 }
 
 func TestOracleFindsNoWrongAnswerWhenWritesGoAroundWarmfront(t *testing.T) {
@@ -68,7 +68,7 @@ func TestOracleFindsNoWrongAnswerWhenWritesGoAroundWarmfront(t *testing.T) {
 func TestOracleTakesEveryAnswerOfTheServerItself(t *testing.T) {
 	p := usual()
 	p.Replicas = 0
-	findsNothing(t, p, 1500)
+	findsNothing(t, p, 1000)
 }
 
 func findsNothing(t *testing.T, p Plan, n uint64) {

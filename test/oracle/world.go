@@ -188,7 +188,10 @@ func (w *World) startRedis() error {
 }
 
 func (w *World) flushRedis() error {
-	c, err := net.DialTimeout("tcp", net.JoinHostPort("127.0.0.1", strconv.Itoa(w.redis.Port)), time.Second)
+	w.mu.Lock()
+	address := w.redis.Address
+	w.mu.Unlock()
+	c, err := net.DialTimeout("tcp", address, time.Second)
 	if err != nil {
 		return nil // it is stopped at the moment, and will be empty
 	}
