@@ -3,6 +3,7 @@ package oracle
 import (
 	"net/http"
 	"testing"
+	"time"
 )
 
 // What the oracle once found, cut down to the operations that it took.
@@ -26,12 +27,14 @@ func batchOf(replica, limit int) Op {
 }
 
 func TestRowOfAnotherBenchmarkThatAnotherReplicaAskedForIsNotKept(t *testing.T) {
+	t.Parallel()
 	other := runOf(1, 1, "CC")
 	other.Body["benchmarkTicker"] = "QQQ"
 	once(t, usual(), 1, other, runOf(0, 1, "CC"), runOf(1, 1, "OO"), runOf(0, 1, "CC"))
 }
 
 func TestWriteWaitsForReplicasThatARestartedRedisHasNotHeardOfYet(t *testing.T) {
+	t.Parallel()
 	var ops []Op
 	for i := range 6 {
 		ops = append(ops, runOf(1, 1, "CC"), runOf(1, 1, "CC"), Op{Kind: "redis-stop"}, Op{Kind: "redis-start"},
@@ -41,8 +44,9 @@ func TestWriteWaitsForReplicasThatARestartedRedisHasNotHeardOfYet(t *testing.T) 
 }
 
 func TestWriteUnderWayOutlivesTheLossOfWhatRedisKnew(t *testing.T) {
+	t.Parallel()
 	ops := []Op{runOf(1, 1, "CC")}
-	for i := range 6 {
+	for i := range 3 {
 		edit := editOf(0, 1, i%len(strategies))
 		edit.DelayMS, edit.LateMS = 1500, 500
 		ops = append(ops, edit, pause(80), Op{Kind: "flush"}, pause(1200), runOf(1, 1, "CC"), runOf(1, 1, "CC"), pause(400),
@@ -52,6 +56,7 @@ func TestWriteUnderWayOutlivesTheLossOfWhatRedisKnew(t *testing.T) {
 }
 
 func TestReplicaWithoutRedisServesNothingFromBeforeASyncThatAnotherWasAskedFor(t *testing.T) {
+	t.Parallel()
 	candles := getOf("candles", 0, "/api/candles/AAPL?limit=60")
 	ops := []Op{candles, {Kind: "redis-stop"}, pause(900), candles, candles, posted("download", "/api/download", map[string]any{"mode": "full"})}
 	for range 20 {
@@ -61,6 +66,7 @@ func TestReplicaWithoutRedisServesNothingFromBeforeASyncThatAnotherWasAskedFor(t
 }
 
 func TestBatchCandlesAreNotKeptForLongWhenTheServerRemembersThemFromBeforeASync(t *testing.T) {
+	t.Parallel()
 	for _, admin := range []bool{false, true} {
 		p := usual()
 		p.Admin, p.Fresh = admin, admin
@@ -70,6 +76,7 @@ func TestBatchCandlesAreNotKeptForLongWhenTheServerRemembersThemFromBeforeASync(
 }
 
 func TestBenchmarksOfTablesFromBeforeASyncAreNotKeptForLong(t *testing.T) {
+	t.Parallel()
 	p := usual()
 	p.Admin, p.Fresh = true, true
 	benchmarks := getOf("benchmarks", 0, "/api/benchmarks/metrics?tickers=SPY")
@@ -88,4 +95,21 @@ func once(t *testing.T, p Plan, workers int, ops ...Op) {
 	if wrong != nil {
 		t.Error(wrong)
 	}
+}
+
+func TestSuccessOfOneDownloadDoesNotEndTheSyncThatBeganAfterIt(t *testing.T) {
+	t.Parallel()
+	p := usual()
+	p.Interval, p.Settle, p.SyncTook = time.Second, 4*time.Second, 2*time.Second
+	candles := getOf("candles", 0, "/api/candles/PG?limit=60")
+	ops := []Op{candles}
+	for range 2 {
+		ops = append(ops, posted("download", "/api/download", map[string]any{"mode": "full"}), Op{Kind: "synced"},
+			posted("run-now", "/api/admin/sync-schedule/run-now", map[string]any{"source": "tiingo"}))
+		for range 45 {
+			ops = append(ops, candles, pause(50))
+		}
+		ops = append(ops, Op{Kind: "synced"}, Op{Kind: "settled"})
+	}
+	once(t, p, 1, ops...)
 }

@@ -3,6 +3,7 @@ package oracle
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"maps"
 	"net/http"
@@ -48,7 +49,7 @@ func (r *run) before(q question) string {
 	var b strings.Builder
 	for _, h := range r.past {
 		began, over := h.began.UnixMilli()-q.From, h.over.UnixMilli()-q.From
-		if over < -3000 || h.began.UnixMilli() > q.To {
+		if h.op.Kind == "pause" || over < -3000 || h.began.UnixMilli() > q.To {
 			continue
 		}
 		strategy := ""
@@ -145,6 +146,8 @@ func (r *run) do(ctx context.Context, op Op) error {
 		return r.pause(ctx, time.Duration(op.TookMS)*time.Millisecond)
 	case "settled":
 		return r.settled(ctx)
+	case "synced":
+		return r.synced()
 	}
 	if op.DelayMS > 0 || op.LateMS > 0 {
 		path, _, _ := strings.Cut(op.Path, "?")
@@ -177,6 +180,18 @@ func (r *run) pause(ctx context.Context, d time.Duration) error {
 	case <-time.After(d):
 	}
 	return nil
+}
+
+// synced waits until the server's sync is over.
+func (r *run) synced() error {
+	return harness.Until(30*time.Second, func() error {
+		var state struct{ Syncing bool }
+		err := r.world.send(http.MethodGet, "/__test/state", nil, &state)
+		if err == nil && state.Syncing {
+			err = errors.New("the server is still syncing")
+		}
+		return err
+	})
 }
 
 // settled waits until both Warmfronts take the data for settled.
