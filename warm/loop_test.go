@@ -7,8 +7,6 @@ import (
 	"testing"
 	"testing/synctest"
 	"time"
-
-	"go.uber.org/zap"
 )
 
 // bubble runs a test with a loop in a bubble of time, in which a minute takes no time.
@@ -385,21 +383,6 @@ func TestAHolderThatCannotRenewItsLeaseEndsBeforeTheLeaseDoes(t *testing.T) {
 		l.hold(ctx, "1", "why")
 		if took := time.Since(began); took >= leaseFor || took < leaseFor/2 {
 			t.Fatalf("it ended after %v, with a lease of %v", took, leaseFor)
-		}
-	})
-}
-
-func TestTheVeryFirstStartWarmsNothingUntilTheDataMoves(t *testing.T) {
-	bubble(t, func(t *testing.T, w *fakeWorld, p *fakeProxy) {
-		running(t, New(Options{World: w, Handler: p, Host: "server", Prefix: "test:", Enabled: true, Concurrency: 2, Journal: 1000, Log: zap.NewNop()}))
-		after(time.Minute)
-		if n := p.started(); n != 0 {
-			t.Fatalf("%d requests at the very first start, expected none", n)
-		}
-		w.moved("2026-01-15", "g2")
-		after(time.Minute)
-		if n := p.started(); n != 4 {
-			t.Fatalf("%d requests after the data moved, expected three bots' backtests and the benchmarks", n)
 		}
 	})
 }
