@@ -64,13 +64,6 @@ type Config struct {
 	Epoch string `env:"EPOCH" takes:"any text" meaning:"changing it makes every old answer unreachable (a new backtest engine)"`
 }
 
-// Coming names the variables that are checked today but whose feature is not built yet.
-func Coming() []string {
-	return []string{
-		
-	}
-}
-
 // Load reads a configuration from environ (name to value) and validates it. A variable that is set
 // but empty counts as not set. The error is one line.
 func Load(environ map[string]string) (*Config, error) {

@@ -4,7 +4,6 @@ import (
 	"fmt"
 	"io"
 	"reflect"
-	"slices"
 	"strings"
 	"text/tabwriter"
 )
@@ -12,7 +11,6 @@ import (
 // Row is what the table says of one variable.
 type Row struct {
 	Variable, Default, Meaning string
-	Coming                     bool // the feature is not built yet
 }
 
 // Table gives a row a variable, in the struct's order.
@@ -28,18 +26,9 @@ func Table() []Row {
 		if strings.Contains(f.Tag.Get("env"), ",required") {
 			row.Default = "required"
 		}
-		row.Coming = slices.Contains(Coming(), row.Variable)
 		rows = append(rows, row)
 	}
 	return rows
-}
-
-// describe is the meaning, and whether it is true yet.
-func (r Row) describe() string {
-	if r.Coming {
-		return r.Meaning + " (checked, but not used yet)"
-	}
-	return r.Meaning
 }
 
 // Help writes the table for people. Errors of w are its owner's.
@@ -48,7 +37,7 @@ func Help(w io.Writer) {
 	tw := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
 	fmt.Fprintln(tw, "VARIABLE\tDEFAULT\tMEANING")
 	for _, row := range Table() {
-		fmt.Fprintf(tw, "%s\t%s\t%s\n", row.Variable, row.Default, row.describe())
+		fmt.Fprintf(tw, "%s\t%s\t%s\n", row.Variable, row.Default, row.Meaning)
 	}
 	_ = tw.Flush()
 }

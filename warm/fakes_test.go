@@ -220,13 +220,17 @@ func (p *fakeProxy) seen() []call {
 // started is how many requests the server has had.
 func (p *fakeProxy) started() int { p.mu.Lock(); defer p.mu.Unlock(); return len(p.calls) }
 
-// newLoop is an enabled loop of two requests at a time, without Redis.
+// newLoop is an enabled loop of two requests at a time, without Redis, which finds that the data has moved.
 func newLoop(w *fakeWorld, p http.Handler, change ...func(*Options)) *Loop {
 	o := Options{World: w, Handler: p, Host: "server", Prefix: "test:", Enabled: true, Concurrency: 2, Journal: 1000, Log: zap.NewNop()}
 	for _, c := range change {
 		c(&o)
 	}
-	return New(o)
+	l := New(o)
+	if o.Redis == nil {
+		_ = l.ledger.found(context.Background(), "data of before") // the memory ledger can't fail
+	}
+	return l
 }
 
 // running has l run until the test's end, or until stop is called.

@@ -51,7 +51,8 @@ type view struct {
 	tally  tally
 	held   bool // somebody has the lease
 	wanted bool // started by hand, and not begun yet
-	warmed bool // the data asked about has been warmed for
+	warmed bool // the data asked about has been warmed for, or was found at the very start
+	fresh  bool // nothing was ever warmed or found
 	last   *Report
 }
 
@@ -69,6 +70,9 @@ type ledger interface {
 	leases
 	// look shows everything at a glance; what tells whether data has been warmed for.
 	look(ctx context.Context, what string) (view, error)
+	// found notes the data that is there when the loop runs for the very first time: what is asked for
+	// then is as new as it.
+	found(ctx context.Context, what string) error
 	// want asks for a run, halt for its end.
 	want(ctx context.Context) error
 	halt(ctx context.Context) error
@@ -130,8 +134,15 @@ func (l *memoryLedger) look(_ context.Context, what string) (view, error) {
 	defer l.mu.Unlock()
 	v := l.v
 	v.tally = v.tally.clone()
-	v.held, v.warmed = v.run != nil, l.warmed.has(what)
+	v.held, v.warmed, v.fresh = v.run != nil, l.warmed.has(what), len(l.warmed) == 0 && l.v.last == nil
 	return v, nil
+}
+
+func (l *memoryLedger) found(_ context.Context, what string) error {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.warmed.add(what)
+	return nil
 }
 
 func (l *memoryLedger) want(context.Context) error {

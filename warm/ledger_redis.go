@@ -115,6 +115,13 @@ if ARGV[4] ~= '' then
 end
 return 1`)
 
+	// foundScript: life, data.
+	foundScript = redis.NewScript(`
+if redis.call('EXISTS', KEYS[7], KEYS[8]) > 0 then return 0 end
+redis.call('LPUSH', KEYS[8], ARGV[2])
+redis.call('PEXPIRE', KEYS[8], ARGV[1])
+return 1`)
+
 	wantScript = redis.NewScript(`
 if redis.call('EXISTS', KEYS[3]) == 1 then return 0 end
 redis.call('SET', KEYS[5], '1', 'PX', ARGV[1])
@@ -150,6 +157,10 @@ func (l *redisLedger) release(ctx context.Context, token string) error {
 	return l.run(ctx, "releasing the lease", releaseScript, token).Err()
 }
 
+func (l *redisLedger) found(ctx context.Context, what string) error {
+	return l.run(ctx, "noting the data that was found", foundScript, journalTTL.Milliseconds(), what).Err()
+}
+
 func (l *redisLedger) want(ctx context.Context) error {
 	return l.run(ctx, "asking for a run", wantScript, wantFor.Milliseconds()).Err()
 }
@@ -174,6 +185,7 @@ func (l *redisLedger) look(ctx context.Context, what string) (view, error) {
 	if json.Unmarshal([]byte(last.Val()), &r) == nil {
 		v.last = &r
 	}
+	v.fresh = v.last == nil && len(warmed.Val()) == 0
 	return v, nil
 }
 

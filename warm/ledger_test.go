@@ -16,6 +16,7 @@ import (
 func replica(t *testing.T, r *harness.Redis, w *fakeWorld, p *fakeProxy) *Loop {
 	t.Helper()
 	l := newLoop(w, p, func(o *Options) { o.Redis, o.Concurrency = clientOf(t, r), 1 })
+	ok(t, l.ledger.found(t.Context(), "data of before"))
 	l.ledger = newRedisLedger(l.o.Redis, "test:", 600*time.Millisecond)
 	l.every, l.beat = 20*time.Millisecond, 150*time.Millisecond
 	return l

@@ -48,6 +48,7 @@ func (l *Loop) step(ctx context.Context) {
 	}
 	reason := l.reason(t, settled, v)
 	if reason == "" {
+		l.first(ctx, t, settled, v)
 		return
 	}
 	token, err := l.ledger.acquire(ctx)
@@ -58,6 +59,19 @@ func (l *Loop) step(ctx context.Context) {
 		return // not now, or another replica was faster
 	}
 	l.hold(ctx, token, reason)
+}
+
+// first notes what the loop finds when it runs for the very first time, or for the first time in a process
+// that has no Redis: it warms when that has changed, not before.
+func (l *Loop) first(ctx context.Context, t target, settled bool, v view) {
+	if !settled || !v.fresh || t.date == "" || v.run != nil {
+		return
+	}
+	ctx, cancel := context.WithTimeout(ctx, ledgerPatience)
+	defer cancel()
+	if err := l.ledger.found(ctx, t.key()); err != nil {
+		l.log.Debug("not noted", zap.Error(err)) // the next step tries again
+	}
 }
 
 // look reads the ledger, and says once when it can't be read.
@@ -90,8 +104,10 @@ func (l *Loop) reason(t target, settled bool, v view) string {
 		return "by hand"
 	case !settled:
 		return ""
+	case v.fresh:
+		return ""
 	case !v.warmed && v.last == nil:
-		return "nothing was warmed yet"
+		return "the data moved to " + t.date
 	case !v.warmed && v.last.Date != t.date:
 		return "the data moved from " + v.last.Date + " to " + t.date
 	case !v.warmed:
