@@ -67,10 +67,11 @@ var (
 local life = redis.call('HGET', KEYS[5], 'life')
 if not life then
 	life = ARGV[5]
-	redis.call('HSET', KEYS[5], 'life', life)
+	redis.call('HSET', KEYS[5], 'life', life, 'born', now)
 end
+local known = life == ARGV[2]
 for i = 8, #ARGV do
-	if redis.call('ZSCORE', KEYS[3], ARGV[i]) then redis.call('ZADD', KEYS[3], now + ARGV[6], ARGV[i]) end
+	if not known or redis.call('ZSCORE', KEYS[3], ARGV[i]) then redis.call('ZADD', KEYS[3], now + ARGV[6], ARGV[i]) end
 end
 for _, w in ipairs(redis.call('ZRANGEBYSCORE', KEYS[3], '-inf', now)) do
 	redis.call('ZREM', KEYS[3], w)
@@ -80,15 +81,29 @@ redis.call('HSET', KEYS[4], ARGV[1], now .. ' ' .. ARGV[3])
 for _, key in ipairs(KEYS) do redis.call('PEXPIRE', key, ARGV[7]) end
 local seen = tonumber(ARGV[3])
 local notices = {}
-if life ~= ARGV[2] or seen < tonumber(redis.call('HGET', KEYS[5], 'floor') or '0') then
+if not known or seen < tonumber(redis.call('HGET', KEYS[5], 'floor') or '0') then
 	life = life .. '!'
+	local all = redis.call('ZRANGE', KEYS[2], 0, -1, 'WITHSCORES')
+	for i = 1, #all, 2 do
+		if string.sub(all[i], 1, 1) == 'f' then
+			notices[#notices + 1] = all[i]
+			notices[#notices + 1] = all[i + 1]
+		end
+	end
 else
 	notices = redis.call('ZRANGEBYSCORE', KEYS[2], '(' .. seen, '+inf', 'WITHSCORES')
 end
 local version = redis.call('HGET', KEYS[5], 'version') or '0'
 local record = ''
 if version ~= ARGV[4] or string.sub(life, -1) == '!' then record = redis.call('HGET', KEYS[5], 'record') or '' end
-return {life, tonumber(redis.call('GET', KEYS[1]) or '0'), tonumber(version), record, notices, redis.call('ZRANGE', KEYS[3], 0, -1)}`)
+local others = 0
+local all = redis.call('HGETALL', KEYS[4])
+for i = 1, #all, 2 do
+	local at = tonumber(string.sub(all[i + 1], 1, string.find(all[i + 1], ' ', 1, true) - 1))
+	if all[i] ~= ARGV[1] and now - at < 10000 then others = others + 1 end
+end
+local age = now - tonumber(redis.call('HGET', KEYS[5], 'born') or now)
+return {life, tonumber(redis.call('GET', KEYS[1]) or '0'), tonumber(version), record, notices, redis.call('ZRANGE', KEYS[3], 0, -1), age, others}`)
 
 	// putUp: ARGV is the subject, a token or "", the TTL of writes, the bound of notices.
 	putUpScript = newScript(clock + `
@@ -110,9 +125,11 @@ redis.call('PUBLISH', ARGV[4], '')
 return n`)
 
 	// awaited: ARGV is the replica that asks, the notice, the lease. How many replicas that believe what
-	// they read have not read so far.
+	// they read have not read so far. In a life that is younger than a lease there may be others, who
+	// believe what they read in the one before.
 	awaitedScript = newScript(clock + `
 local waiting = 0
+if now - tonumber(redis.call('HGET', KEYS[5], 'born') or now) <= ARGV[3] + 0 then waiting = 1 end
 local all = redis.call('HGETALL', KEYS[4])
 for i = 1, #all, 2 do
 	local gap = string.find(all[i + 1], ' ', 1, true)
@@ -263,7 +280,11 @@ func (b *Board) look(ctx context.Context) (heard bool, err error) {
 		return false, err
 	}
 	heard = b.take(view, life)
-	b.leaseEnds.Store(int64(asked + lease))
+	b.alone.Store(view.others == 0)
+	if view.age > lease {
+		// In a younger life a replica may not have said yet what it is writing to.
+		b.leaseEnds.Store(int64(asked + lease))
+	}
 	return heard, nil
 }
 
@@ -276,6 +297,8 @@ type view struct {
 	record  string
 	notices []notice
 	writes  []string
+	age     time.Duration // of the life
+	others  int64         // replicas that have looked lately
 }
 
 // notice is a subject and the number of its last notice.
@@ -287,10 +310,10 @@ type notice struct {
 var errView = errors.New("reading the board: not an answer of the script")
 
 func viewOf(res []any) (v view, err error) {
-	if len(res) != 6 {
+	if len(res) != 8 {
 		return v, errView
 	}
-	var ok [6]bool
+	var ok [8]bool
 	var notices, writes []any
 	v.life, ok[0] = res[0].(string)
 	v.seq, ok[1] = res[1].(int64)
@@ -298,9 +321,13 @@ func viewOf(res []any) (v view, err error) {
 	v.record, ok[3] = res[3].(string)
 	notices, ok[4] = res[4].([]any)
 	writes, ok[5] = res[5].([]any)
-	if ok != [6]bool{true, true, true, true, true, true} {
+	var age int64
+	age, ok[6] = res[6].(int64)
+	v.others, ok[7] = res[7].(int64)
+	if ok != [8]bool{true, true, true, true, true, true, true, true} {
 		return v, errView
 	}
+	v.age = time.Duration(age) * time.Millisecond
 	v.life, v.lost = strings.CutSuffix(v.life, "!")
 	for i := 0; i+1 < len(notices); i += 2 {
 		text, _ := notices[i].(string)
