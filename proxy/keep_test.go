@@ -12,13 +12,14 @@ import (
 	"warmfront/config"
 )
 
-// move gives the server's data another day, and waits for the proxy to have seen it and to hold it for settled.
-func move(t *testing.T, p *Proxy, s *fakeServer, day string) {
+// move gives the server's data another day, and its benchmark tables that of tables, as by a restart after
+// that, and waits for the proxy to have seen it and to hold it for settled.
+func move(t *testing.T, p *Proxy, s *fakeServer, day, tables string) {
 	t.Helper()
-	s.mu.Lock()
-	s.last = day
-	s.mu.Unlock()
-	for range 3 { // seen, quiet for long enough, at rest
+	for _, change := range []func(){func() { s.last = day }, func() { s.tables = tables }, func() {}, func() {}} {
+		s.mu.Lock()
+		change()
+		s.mu.Unlock()
 		if err := p.data.Poll(context.Background()); err != nil {
 			t.Fatal(err)
 		}
@@ -53,7 +54,7 @@ func TestFirstFillOfEachVariantAfterTheDataMovedIsComputedAfresh(t *testing.T) {
 	for range 2 {
 		expect(t, run(p, `{}`, nil), "MISS")
 	}
-	move(t, p, s, "2026-01-15")
+	move(t, p, s, "2026-01-15", "2026-01-15")
 	for range 2 {
 		expect(t, run(p, `{}`, nil), "MISS")
 		expect(t, run(p, `{"mode":"OO"}`, nil), "MISS")
@@ -110,7 +111,7 @@ func TestReportsAndCorrelationsMadeOfOlderRowsAreNotKept(t *testing.T) {
 	is(sanity, `{}`, "MISS", "provisional-server-cached")
 	is(correlation, both, "MISS", "detail=upstream")
 
-	move(t, p, s, "2026-01-15")
+	move(t, p, s, "2026-01-15", "2026-01-15")
 	is(sanity, `{}`, "PASS", "rows-older")
 	is(correlation, both, "PASS", "rows-older")
 	answers[sanity] = report(time.Time{})
@@ -123,7 +124,7 @@ func TestReportsAndCorrelationsMadeOfOlderRowsAreNotKept(t *testing.T) {
 	is(sanity, `{"seed":42,"years":5}`, "HIT", "provisional") // what is kept for minutes stays for minutes
 
 	// Bars that end before the data does prove nothing.
-	move(t, p, s, "2026-01-16")
+	move(t, p, s, "2026-01-16", "2026-01-16")
 	s.backtest = func(w http.ResponseWriter, _ *http.Request) { _, _ = w.Write(backtestAnswer("2026-01-15", 1)) }
 	for _, bot := range []string{"bot-1", "bot-2"} {
 		expect(t, ask1(p, "/api/bots/"+bot+"/run-backtest", `{}`), "MISS")
@@ -132,21 +133,18 @@ func TestReportsAndCorrelationsMadeOfOlderRowsAreNotKept(t *testing.T) {
 }
 
 func TestWhatComesFromTablesOfBeforeTheDataMovedIsKeptForMinutes(t *testing.T) {
-	s := &fakeServer{stuck: "2026-01-14"}
+	s := &fakeServer{}
 	p := startProxy(t, s, settlesAtOnce)
 	s.report = func(w http.ResponseWriter, _ *http.Request) { fmt.Fprint(w, report(time.Time{})) }
-	detail := func(day string) string {
-		move(t, p, s, day)
+	detail := func(day, tables string) string {
+		move(t, p, s, day, tables)
 		expect(t, ask1(p, "/api/bots/bot-1/run-backtest", `{}`), "MISS")
 		return ask1(p, "/api/bots/bot-1/sanity-report", `{}`).Header().Get("Cache-Status")
 	}
-	if got := detail("2026-01-15"); !strings.Contains(got, "provisional-tables-stale") {
+	if got := detail("2026-01-15", ""); !strings.Contains(got, "provisional-tables-stale") {
 		t.Errorf("Cache-Status %q with tables that did not move with the candles", got)
 	}
-	s.mu.Lock()
-	s.stuck = "" // the server was restarted
-	s.mu.Unlock()
-	if got := detail("2026-01-15"); strings.Contains(got, "provisional") {
+	if got := detail("2026-01-15", "2026-01-15"); strings.Contains(got, "provisional") {
 		t.Errorf("Cache-Status %q with tables that were loaded since", got)
 	}
 }

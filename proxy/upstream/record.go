@@ -100,9 +100,10 @@ func (r record) advance(o observation, t terms) (next record, news []string, cha
 		return next, []string{"found"}, true
 	}
 	moved := next.watch(o, t)
-	next.Stale = r.Stale || len(moved) > 0
+	still := len(moved) == 0
+	next.Stale = r.Stale || !still
 	changed = len(next.Tickers) != len(r.Tickers)
-	signs := moved
+	signs := slices.Clone(moved)
 	if o.text != nil && *o.text != r.Text {
 		next.Text = *o.text
 		moved = append(moved, "the server's date text moved")
@@ -111,7 +112,8 @@ func (r record) advance(o observation, t terms) (next record, news []string, cha
 		}
 	}
 	if o.tables != nil && *o.tables != r.Tables {
-		next.Tables, next.Stale = *o.tables, false
+		// Loaded between two looks that saw the same candles, they are of those; otherwise that can't be told.
+		next.Tables, next.Stale = *o.tables, !still
 		moved = append(moved, "the server's benchmark tables moved")
 	}
 	running, ended, succeeded := next.follow(o, r)
