@@ -74,6 +74,7 @@ type Board struct {
 
 	old       atomic.Bool   // Redis knows no flags of scripts
 	leaseEnds atomic.Int64  // nanoseconds since start
+	sureFrom  atomic.Int64  // the same
 	wake      chan struct{} // holds one: somebody wants a look now
 	behind    sync.WaitGroup
 
@@ -108,8 +109,15 @@ func New(client redis.UniversalClient, prefix string, ttl time.Duration, hear fu
 	return b
 }
 
-// Sure reports whether no notice of another replica can have been missed.
+// Sure reports whether no notice of another replica can have been missed. When Redis was away it takes a
+// lease longer than InTouch: another replica, which reads again a little later, has yet to say what it could
+// not say meanwhile.
 func (b *Board) Sure() bool {
+	return b.InTouch() && int64(time.Since(b.start)) >= b.sureFrom.Load()
+}
+
+// InTouch reports whether the board was read lately.
+func (b *Board) InTouch() bool {
 	return b.client == nil || int64(time.Since(b.start)) < b.leaseEnds.Load()
 }
 
@@ -171,9 +179,9 @@ func (b *Board) Begin(ctx context.Context, s Subject) *Write {
 	if b.client == nil || rule.Off(rule.WriteShared) {
 		return w
 	}
-	token := rand.Text() + "|" + s.text()
+	token := b.id + rand.Text() + "|" + s.text()
 	n, err := int64(0), errUnsure
-	if b.Sure() { // otherwise it is known to be gone, and nobody need wait to be told so
+	if b.InTouch() { // otherwise it is known to be gone, and nobody need wait to be told so
 		n, err = b.putUp(ctx, s, token)
 	}
 	if err != nil {

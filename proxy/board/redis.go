@@ -19,7 +19,7 @@ type keys struct {
 	notices  string // sorted set: subject by the number of its last notice, the counter of each bot
 	writes   string // sorted set: token and subject of writes under way, by when they expire (ms)
 	replicas string // hash: replica -> "<last look, ms> <last notice read>"
-	meta     string // hash: life, floor, version, record
+	meta     string // hash: life, run, floor, version, record
 	wake     string // channel: have a look
 }
 
@@ -63,14 +63,23 @@ end
 var (
 	// look: ARGV is the replica, life as known, last notice read, version of the record as known, a name
 	// for this life, the TTL of writes, that of the keys, and the tokens of the replica's writes.
+	//
+	// A server that was restarted from its last snapshot, or has taken over from one that died, may lack what
+	// came last: notices, whose numbers would be given out again, and generations of the data. What it holds
+	// says nothing of it, so another run of the server is another life. Who may not ask for the run goes by
+	// the number of notices.
 	lookScript = newScript(clock + `
+local info = redis.pcall('INFO', 'server')
+local run = type(info) == 'string' and string.match(info, 'run_id:(%x+)') or ''
 local life = redis.call('HGET', KEYS[5], 'life')
-if not life then
+local seen, seq = tonumber(ARGV[3]), tonumber(redis.call('GET', KEYS[1]) or '0')
+if not life or run ~= (redis.call('HGET', KEYS[5], 'run') or '') or life == ARGV[2] and seq < seen then
 	life = ARGV[5]
-	redis.call('HSET', KEYS[5], 'life', life)
+	redis.call('HSET', KEYS[5], 'life', life, 'run', run)
+	redis.call('HDEL', KEYS[5], 'version', 'record')
 end
 for i = 8, #ARGV do
-	if redis.call('ZSCORE', KEYS[3], ARGV[i]) then redis.call('ZADD', KEYS[3], now + ARGV[6], ARGV[i]) end
+	if life ~= ARGV[2] or redis.call('ZSCORE', KEYS[3], ARGV[i]) then redis.call('ZADD', KEYS[3], now + ARGV[6], ARGV[i]) end
 end
 for _, w in ipairs(redis.call('ZRANGEBYSCORE', KEYS[3], '-inf', now)) do
 	redis.call('ZREM', KEYS[3], w)
@@ -78,7 +87,6 @@ for _, w in ipairs(redis.call('ZRANGEBYSCORE', KEYS[3], '-inf', now)) do
 end
 redis.call('HSET', KEYS[4], ARGV[1], now .. ' ' .. ARGV[3])
 for _, key in ipairs(KEYS) do redis.call('PEXPIRE', key, ARGV[7]) end
-local seen = tonumber(ARGV[3])
 local notices = {}
 if life ~= ARGV[2] or seen < tonumber(redis.call('HGET', KEYS[5], 'floor') or '0') then
 	life = life .. '!'
@@ -254,6 +262,7 @@ func (b *Board) look(ctx context.Context) (heard bool, err error) {
 		}
 	}
 	asked := time.Since(b.start)
+	ended := b.leaseEnds.Load()
 	res, err := b.run(ctx, lookScript, args...).Slice()
 	if err != nil {
 		return false, fmt.Errorf("reading the board: %w", err)
@@ -262,7 +271,11 @@ func (b *Board) look(ctx context.Context) (heard bool, err error) {
 	if err != nil {
 		return false, err
 	}
-	heard = b.take(view, life)
+	lapsed := ended != 0 && int64(asked) >= ended
+	if lapsed || view.lost && life != "" {
+		b.sureFrom.Store(int64(time.Since(b.start) + lease))
+	}
+	heard = b.take(view, life, lapsed)
 	b.leaseEnds.Store(int64(asked + lease))
 	return heard, nil
 }
@@ -318,8 +331,9 @@ func viewOf(res []any) (v view, err error) {
 	return v, nil
 }
 
-// take makes the view this replica's own.
-func (b *Board) take(v view, known string) (heard bool) {
+// take makes the view this replica's own. After a lapse of the lease others may have made writes that could
+// not be put up: they waited for no more than the lease's end.
+func (b *Board) take(v view, known string, lapsed bool) (heard bool) {
 	var news []Subject
 	b.mu.Lock()
 	defer func() {
@@ -328,9 +342,11 @@ func (b *Board) take(v view, known string) (heard bool) {
 			b.hear(s)
 		}
 	}()
-	if v.lost {
+	if v.lost || lapsed {
 		b.markAll()
 		news = append(news, Subject{Class: Bot}, Subject{Class: Metrics})
+	}
+	if v.lost {
 		b.record, b.version = nil, 0
 		if known != "" {
 			b.log.Warn("redis has lost what the replicas knew of each other; bots are asked for anew")
@@ -347,7 +363,7 @@ func (b *Board) take(v view, known string) (heard bool) {
 	maps.DeleteFunc(b.own, func(n int64, _ bool) bool { return n <= v.seq })
 	clear(b.others)
 	for _, w := range v.writes {
-		if !b.tokens[w] {
+		if !strings.HasPrefix(w, b.id) { // one's own are known better: one that has just ended may still be listed
 			_, s, _ := strings.Cut(w, "|")
 			b.others[subjectOf(s)] = true
 		}
