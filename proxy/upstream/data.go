@@ -268,7 +268,7 @@ func (d *DataWatch) clearServer(ctx context.Context) error {
 	}
 	d.apply(ctx, func(r *record) {
 		if r.Phase == clearing {
-			r.end(time.Now())
+			r.end(time.Now(), d.canaries)
 			r.Cleared = cleared
 		}
 	})
