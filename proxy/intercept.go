@@ -251,7 +251,7 @@ func (p *Proxy) isPublic() bool {
 func (p *Proxy) dataFor(a *ask) keying.Data {
 	d := keying.Data{
 		Date: a.data.Date, Generation: a.data.GenerationFor(a.request.Bots), Epoch: p.cfg.Epoch,
-		Today: time.Now().UTC().Format(time.DateOnly),
+		Today: day(time.Now()),
 	}
 	if rule.Off(rule.GenerationKeyed) {
 		d.Date, d.Generation = "2000-01-01", ""
