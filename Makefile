@@ -2,11 +2,12 @@
 
 GO       ?= go
 FUZZTIME ?= 30s
+N        ?= 20000
 UPSTREAM := test/upstream
 BINARY   := bin/warmfront
 
 .DEFAULT_GOAL := help
-.PHONY: help setup build check test demo bench-hit bench-warm bench-correlations fuzz lint clean
+.PHONY: help setup build check oracle mutations test demo bench-hit bench-warm bench-correlations fuzz lint clean
 
 help: ## show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-19s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -24,6 +25,12 @@ check: ## gofmt and go vet
 test: setup build check ## everything CI runs: unit tests, the stand-in's own, end to end
 	cd $(UPSTREAM) && npm test --silent
 	$(GO) test -race -count=1 -timeout 8m ./...
+
+oracle: ## N (20000) random operations: no answer may be one that the server would not have given; ORACLE_SEED=… again
+	ORACLE_N=$(N) $(GO) test -count=1 -v -timeout 4h -run 'TestOracleFindsNoWrongAnswer' ./test/oracle
+
+mutations: ## take each protective rule out: the oracle must notice (MUTATIONS=<rule>,… only these), and nothing with all in force
+	MUTATIONS=$(or $(MUTATIONS),all) CONTROLS=$(or $(MUTATIONS),all) $(GO) test -count=1 -v -timeout 1h -run 'Mutation|Missing' ./test/oracle
 
 demo: setup build ## the stand-in server, Warmfront in front, real requests, a table; Ctrl-C ends it (ONCE=1 exits)
 	@ONCE=$(ONCE) $(GO) run ./test/demo

@@ -72,6 +72,7 @@ type Request struct {
 	Bot     string   // the bot in the path, decoded; "" when there is none
 	Bots    []string // the saved bots the answer depends on, as named, in order
 	Tickers []string // benchmarks and candles: the tickers asked for, in order
+	Limit   int      // candles-batch: how many candles of each ticker
 	Refresh bool     // run-backtest: forceRefresh was exactly true
 	Today   bool     // the answer depends on today's UTC date (a correlation period other than "full")
 
@@ -91,6 +92,10 @@ type Request struct {
 
 // NeedsMetrics reports whether the answer depends on the saved metrics of the bots.
 func (q *Request) NeedsMetrics() bool { return q.Route.parts&metricsPart != 0 }
+
+// NeedsTables reports whether the answer depends on the benchmark tables that the server loads once in its
+// life (trap 5).
+func (q *Request) NeedsTables() bool { return q.Route.Kind == Benchmarks || q.Route.Kind == Sanity }
 
 // NeedsRows reports whether the server may build the answer from what it keeps of earlier runs of the bots
 // without saying so.

@@ -92,8 +92,10 @@ func readBatch(q *Request, in *input) error {
 		}
 		q.Tickers = append(q.Tickers, strings.Clone(t.text))
 	}
+	q.Limit = defaultLimit
 	if n, ok := in.body.get("limit").integer(); ok && n > 0 {
-		in.body.set("limit", number(clamp(n)))
+		q.Limit = clamp(n)
+		in.body.set("limit", number(q.Limit))
 	}
 	return nil
 }

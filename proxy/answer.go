@@ -245,7 +245,7 @@ func (p *Proxy) passAs(w http.ResponseWriter, a *ask, how outcome, reason string
 		certain := false
 		write := p.board.Begin(a.in.Context(), board.Subject{Class: board.Metrics, Name: a.bot})
 		defer func() { write.End(certain) }()
-		p.fills.hasForeign(a.bot) // its body may not have been read
+		p.runsForeign(a.in.Context(), a.bot) // its body may not have been read
 		certain = p.pass(w, a.in, mark)
 	} else {
 		p.pass(w, a.in, mark)

@@ -54,7 +54,12 @@ func (p *Proxy) fill(ctx context.Context, a *ask) *result {
 	out := &result{answer: raw, tier: upstreamTier, took: time.Since(started)}
 	p.metrics.upstream(a.route, out.took)
 	p.noted(ctx, a, raw.status)
-	e, reason := p.judge(a, raw)
+	e, reason := p.judge(ctx, a, raw)
+	if reason == unknownRow {
+		// Who made it, and against which benchmark, can't be told: the server is to compute it.
+		a.afresh = true
+		return p.fill(ctx, a)
+	}
 	if e != nil {
 		// The CORS fields are the asking origin's: learned here, kept out of the entry.
 		p.origins.Learn(a.origin, raw.header)
@@ -73,6 +78,9 @@ func (p *Proxy) fill(ctx context.Context, a *ask) *result {
 // them, which may yet come when the answer does not.
 func (p *Proxy) ask(ctx context.Context, a *ask) (raw *rawAnswer, err error) {
 	if a.request.Forced() != nil {
+		if a.request.Benchmark != "SPY" {
+			p.runsForeign(ctx, a.request.Bot)
+		}
 		write := p.board.Begin(ctx, board.Subject{Class: board.Metrics, Name: a.request.Bot})
 		defer func() { write.End(err == nil && raw.broken == nil) }()
 	}
@@ -106,7 +114,7 @@ func (p *Proxy) call(ctx context.Context, a *ask) (*http.Response, error) {
 func (p *Proxy) outgoing(ctx context.Context, a *ask) *http.Request {
 	body := a.body
 	if p.mustForce(a) {
-		body = a.request.Forced()
+		body, a.forced = a.request.Forced(), true
 	}
 	h := a.in.Header.Clone()
 	dropHopByHop(h)
@@ -148,14 +156,24 @@ func (p *Proxy) mustForce(a *ask) bool {
 		return false
 	}
 	bot, variant := a.request.Bot, a.request.Variant
+	if a.afresh {
+		return true
+	}
 	if a.request.Benchmark != "SPY" {
-		p.fills.hasForeign(bot)
 		return !rule.Off(rule.ForeignForced)
 	}
 	if p.fills.isDoubtful(bot, variant) && !rule.Off(rule.ForeignForced) {
 		return true
 	}
 	return a.data.Begun && p.fills.isFirst(a.data.Generation(), bot, variant) && !rule.Off(rule.FirstForced)
+}
+
+// runsForeign has every replica know that the bot's row at the server may be about to become one of another
+// benchmark, before it does.
+func (p *Proxy) runsForeign(ctx context.Context, bot string) {
+	if p.fills.hasForeign(bot) {
+		p.board.Begin(ctx, board.Subject{Class: board.Foreign, Name: bot}).End(true)
+	}
 }
 
 // receive takes the body in up to MAX_ENTRY; of a longer one, the rest is left to be streamed.

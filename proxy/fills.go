@@ -52,11 +52,13 @@ func (f *fills) isDoubtful(bot, variant string) bool {
 	return f.foreign[bot] || f.again[bot+"\n"+variant]
 }
 
-// hasForeign notes a run of the bot against another benchmark.
-func (f *fills) hasForeign(bot string) {
+// hasForeign notes a run of the bot against another benchmark, and reports whether that is news.
+func (f *fills) hasForeign(bot string) (news bool) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
+	news = !f.foreign[bot]
 	f.foreign[bot] = true
+	return news
 }
 
 // ran notes an answer to a run of the bot: computed now, or from the server's cache. fresh says that

@@ -47,6 +47,8 @@ type ask struct {
 	sure bool
 	// revisions are those that key was made of, parallel to request.Bots.
 	revisions []keying.Revision
+	// afresh: the server is to compute, whatever it keeps; forced: it was told to.
+	afresh, forced bool
 }
 
 // intercept is the way of an intercepted request: classify, key, look up, load, store, answer.
@@ -120,7 +122,7 @@ func (p *Proxy) flightKey(a *ask) string {
 	switch {
 	case a.sure && a.still:
 		return fmt.Sprint(a.key, a.epochs)
-	case !a.still || p.board.Writing(board.Data, ""):
+	case !a.still || !p.board.Sure() || p.board.Writing(board.Data, ""):
 		return "alone " + rand.Text()
 	}
 	return fmt.Sprint("unsure ", a.key, a.epochs, p.board.Epoch(board.Data, ""))

@@ -5,10 +5,13 @@ import (
 	"context"
 	"crypto/sha256"
 	"encoding/hex"
+	"encoding/json"
 	"errors"
 	"mime"
 	"net/http"
+	"net/url"
 	"slices"
+	"strconv"
 	"strings"
 	"time"
 
@@ -26,7 +29,7 @@ const behindTTL = 10 * time.Minute
 
 // judge makes an entry of an answer that may be stored by what it says itself; otherwise it gives
 // the reason why not (interface page, "Stored").
-func (p *Proxy) judge(a *ask, raw *rawAnswer) (*store.Entry, string) {
+func (p *Proxy) judge(ctx context.Context, a *ask, raw *rawAnswer) (*store.Entry, string) {
 	if reason := refusal(raw); reason != "" {
 		if reason == "too-large" {
 			p.large.add(a.key)
@@ -57,6 +60,9 @@ func (p *Proxy) judge(a *ask, raw *rawAnswer) (*store.Entry, string) {
 	}
 	if reason := p.shorten(a, e, verdict); reason != "" {
 		return nil, reason
+	}
+	if a.remembersBatches() && !p.isOnDisk(ctx, a, plain) {
+		return nil, "batch-memory"
 	}
 	if !e.Gzip && len(e.Body) >= compressFrom {
 		if z, err := compress(e.Body); err == nil && len(z) < len(e.Body) {
@@ -109,6 +115,9 @@ func (p *Proxy) shorten(a *ask, e *store.Entry, v keying.Verdict) (reason string
 	if a.request.Forced() != nil {
 		p.fills.ran(a.data.Generation(), a.request.Bot, a.request.Variant, v.Cached, !behind)
 	}
+	if v.Cached && a.request.Forced() != nil && !a.forced && !a.data.Begun && v.CachedAt < a.data.BegunAt.Add(skewMargin).UnixMilli() && !rule.Off(rule.ForeignForced) {
+		return unknownRow
+	}
 	made, fresh := p.provenance(a, v)
 	switch {
 	case !made:
@@ -120,17 +129,26 @@ func (p *Proxy) shorten(a *ask, e *store.Entry, v keying.Verdict) (reason string
 		p.metrics.behind.Inc()
 	case v.Cached:
 		e.Provisional, e.Fresh, e.Stale = "server-cached", min(e.Fresh, behindTTL), 0
+	case a.data.TablesStale && a.request.NeedsTables():
+		e.Provisional, e.Fresh, e.Stale = "tables-stale", min(e.Fresh, behindTTL), 0
 	case !fresh:
 		e.Provisional, e.Fresh, e.Stale = "bars-unproven", min(e.Fresh, behindTTL), 0
 	}
 	return ""
 }
 
+// unknownRow is the reason not to keep what comes from a row that the server made before Warmfront looked.
+const unknownRow = "unknown-row"
+
 // skewMargin covers the distance between our clock and the server's.
 const skewMargin = 2 * time.Second
 
-// batchMemory is for how long the server remembers batch candles (contract, trap 5).
-const batchMemory = 31 * time.Minute
+const (
+	// batchMemory is for how long the server remembers batch candles (contract, trap 5).
+	batchMemory = 31 * time.Minute
+	// maxOnDisk bounds the tickers that are looked up to see whether a batch is of now.
+	maxOnDisk = 12
+)
 
 // provenance tells what the server can have made the answer from, after a change of the data: rows that
 // were all made since, and bars as new as the data. Where it can't be told, they are taken not to be. An
@@ -145,12 +163,36 @@ func (p *Proxy) provenance(a *ask, v keying.Verdict) (made, fresh bool) {
 		return made, fresh
 	case v.Cached && v.CachedAt < a.data.BegunAt.Add(skewMargin).UnixMilli():
 		return false, false
-	case v.LastDate != "" && a.route.Name != "candles-batch":
-		return true, true
 	case v.LastDate != "":
-		return true, time.Since(a.data.BegunAt) > batchMemory
+		return true, true
 	}
 	return true, fresh && len(a.request.Bots) > 0
+}
+
+// remembersBatches reports whether the server may answer a batch of candles from before the data moved: for
+// half an hour it does, whatever an admin clears.
+func (a *ask) remembersBatches() bool {
+	return a.route.Name == "candles-batch" && a.data.Begun && time.Since(a.data.BegunAt) < batchMemory && !rule.Off(rule.RowsProven)
+}
+
+// isOnDisk compares a batch with what the server reads from disk, ticker by ticker; a large one is not.
+func (p *Proxy) isOnDisk(ctx context.Context, a *ask, batch []byte) bool {
+	var said struct {
+		Results map[string]json.RawMessage `json:"results"`
+	}
+	if json.Unmarshal(batch, &said) != nil || len(said.Results) > maxOnDisk {
+		return false
+	}
+	for ticker, candles := range said.Results {
+		status, body, err := p.client.Ask(ctx, http.MethodGet, "/api/candles/"+url.PathEscape(ticker)+"?limit="+strconv.Itoa(a.request.Limit), nil)
+		var single struct {
+			Candles json.RawMessage `json:"candles"`
+		}
+		if err != nil || status != http.StatusOK || json.Unmarshal(body, &single) != nil || !bytes.Equal(single.Candles, candles) {
+			return false
+		}
+	}
+	return true
 }
 
 // changed looks whether what the key says still holds now that the answer is here; otherwise the

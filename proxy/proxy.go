@@ -179,6 +179,8 @@ func (p *Proxy) hear(s board.Subject) {
 	switch s.Class {
 	case board.Key:
 		p.memory.Del(s.Name)
+	case board.Foreign:
+		p.fills.hasForeign(s.Name)
 	case board.Route:
 		p.audit.byExactIDs(s.Name)
 	case board.Bot, board.Metrics:

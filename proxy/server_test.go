@@ -27,11 +27,20 @@ type fakeServer struct {
 	payload  string // of every bot
 	last     string // the canaries' newest candle, YYYY-MM-DD
 	text     string // the server's own data date
+	stuck    string // the day of its benchmark tables; "" for that of the data
 	backtest http.HandlerFunc
 	report   http.HandlerFunc // of sanity reports and correlations
 	computed atomic.Int32
 	bodies   []string // of run-backtests, as they arrived
 	status   int      // of GET /api/bots/:id
+}
+
+// tables are those that benchmarks come from. The caller holds mu.
+func (s *fakeServer) tables() string {
+	if s.stuck != "" {
+		return s.stuck
+	}
+	return s.last
 }
 
 func (s *fakeServer) ServeHTTP(w http.ResponseWriter, r *http.Request) {
@@ -45,7 +54,7 @@ func (s *fakeServer) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		day, _ := time.Parse(time.DateOnly, s.last)
 		fmt.Fprintf(w, `{"ticker":"SPY","candles":[{"time":%d,"close":1}]}`, day.Unix())
 	case path == "/api/benchmarks/metrics":
-		fmt.Fprintf(w, `{"success":true,"dataDate":%q,"benchmarks":{"SPY":{}}}`, s.text)
+		fmt.Fprintf(w, `{"success":true,"dataDate":%q,"benchmarks":{"SPY":{"tradingDays":%q}}}`, s.text, s.tables())
 	case path == "/api/status":
 		fmt.Fprint(w, `{}`)
 	case strings.HasSuffix(path, "/run-backtest"):

@@ -61,6 +61,12 @@ func adminOf(t *testing.T, up *harness.Upstream) string {
 	return "Bearer " + parsed[struct{ AccessToken string }](t, a).AccessToken
 }
 
+// warmNow has a run start.
+func warmNow(t *testing.T, w *harness.Server) {
+	t.Helper()
+	expect(t, send(t, "POST", w.URL+"/_warmfront/warm", nil, "Authorization: Bearer "+adminToken), 202)
+}
+
 // warmedFor waits until a run for the data of now has ended.
 func warmedFor(t *testing.T, w *harness.Server, after string) (p warmProgress) {
 	t.Helper()
@@ -104,6 +110,7 @@ func stored(t *testing.T, up *harness.Upstream, bot string) string {
 func TestAfterASyncEveryEarlierRequestIsAHitAndSoAreBotsThatNobodyAskedFor(t *testing.T) {
 	up, r := freshUpstream(t), redisServer(t)
 	w := warmfront(t, up.URL, warming(harness.Env{"REDIS_URL": r.URL(), "UPSTREAM_AUTHORIZATION": adminOf(t, up)}))
+	warmNow(t, w)
 	first := warmedFor(t, w, "")
 	calls, err := up.Calls(t.Context())
 	ok(t, err)
@@ -145,6 +152,7 @@ func TestAfterASyncOfAServerThatStaysBehindBacktestsAreWarmAllTheSame(t *testing
 	w := warmfront(t, up.URL, warming(harness.Env{
 		"REDIS_URL": r.URL(), "UPSTREAM_EMAIL": "admin@example.com", "UPSTREAM_PASSWORD": "admin-password",
 	}))
+	warmNow(t, w)
 	first := warmedFor(t, w, "")
 	ok(t, up.Sync("append", 300))
 	warmedFor(t, w, first.LastRun.Date)
@@ -168,6 +176,7 @@ func TestAfterASyncOfAServerThatStaysBehindBacktestsAreWarmAllTheSame(t *testing
 func TestTheVariantThatABotIsStoredWithIsTheLastThatTheServerSavesMetricsOf(t *testing.T) {
 	up := freshUpstream(t)
 	w := warmfront(t, up.URL, warming(nil))
+	warmNow(t, w)
 	first := warmedFor(t, w, "")
 	path := "/api/bots/bot-8/run-backtest"
 	for _, mode := range []string{"CC", "OO", "CO"} { // its own is OC
@@ -208,6 +217,7 @@ func TestWhenTheWarmingReplicaIsKilledAnotherFinishesAndRepeatsNothing(t *testin
 	seen := &beginnings{}
 	url := seen.before(t, up)
 	dying, heir := warmfront(t, url, env), warmfront(t, url, env)
+	warmNow(t, dying)
 	progressed(t, dying, 3)
 	if one, two := progressOf(t, dying), progressOf(t, heir); !two.Running || two.Total != one.Total {
 		t.Fatalf("the replicas tell different things: %+v and %+v", one, two)
@@ -283,6 +293,7 @@ func TestAUserWaitsForNoMoreThanOneRequestOfTheRun(t *testing.T) {
 	slowly(t, up, 150)
 	seen := &beginnings{}
 	w := warmfront(t, seen.before(t, up), warming(harness.Env{"UPSTREAM_AUTHORIZATION": adminOf(t, up)}))
+	warmNow(t, w)
 	progressed(t, w, 2)
 	// A user's request that keeps the server for many of the run's.
 	override(t, up, harness.Override{Method: "POST", Path: "/api/backtest", DelayMS: 2500})
@@ -305,6 +316,7 @@ func TestTheCommandShowsARunUntilItHasEnded(t *testing.T) {
 	up := upstream(t)
 	slowly(t, up, 50)
 	w := warmfront(t, up.URL, warming(nil))
+	warmNow(t, w)
 	warmedFor(t, w, "")
 	env := harness.Env{"WARMFRONT_URL": w.URL, "ADMIN_TOKEN": adminToken}
 	p, err := lab.RunWarmfront(env, "warm", "--wait")
@@ -356,6 +368,7 @@ func TestSigtermLeavesARunToAnotherReplica(t *testing.T) {
 	slowly(t, up, 200)
 	env := warming(harness.Env{"REDIS_URL": r.URL()})
 	leaving := warmfront(t, up.URL, env)
+	warmNow(t, leaving)
 	progressed(t, leaving, 2)
 	leaving.Stop()
 	if code, err := leaving.ExitCode(time.Second); err != nil || code != 0 {
@@ -367,7 +380,7 @@ func TestSigtermLeavesARunToAnotherReplica(t *testing.T) {
 		t.Fatal("the lease was not given back")
 	}
 	p := warmedFor(t, warmfront(t, up.URL, env), "")
-	if p.LastRun.Done != p.LastRun.Total || p.LastRun.Failed > 0 || p.LastRun.Reason != "nothing was warmed yet" {
+	if p.LastRun.Done != p.LastRun.Total || p.LastRun.Failed > 0 || p.LastRun.Reason != "by hand" {
 		t.Fatalf("not all is done: %+v", *p.LastRun)
 	}
 }

@@ -3,7 +3,7 @@
 // without one a replica talks to itself.
 //
 // Nobody is told by messages, which can get lost, but by reading: every replica looks at the board
-// every 100 ms and whenever it is woken, and believes what it saw for a lease of half a second. Who
+// every 75 ms and whenever it is woken, and believes what it saw for a lease of 300 ms. Who
 // writes puts up a notice first, and waits until every replica has seen it or has let its lease run
 // out. So a request on any replica that comes after the write was let through is answered by one that
 // knows of it, or that knows that it may have missed something and asks the server.
@@ -35,6 +35,7 @@ const (
 	Key     Class = 'k' // an entry to drop, by its key
 	Route   Class = 'r' // a route to be keyed by exact ids from now on
 	Grant   Class = 'g' // a caller's grant that has ended
+	Foreign Class = 'f' // a bot of which the server may keep a run against another benchmark than the default
 )
 
 // A Subject is what a notice is about. An empty name means all of the class.
@@ -45,9 +46,9 @@ type Subject struct {
 
 const (
 	// lookEvery is how often a replica reads the board when nothing wakes it.
-	lookEvery = 100 * time.Millisecond
+	lookEvery = 75 * time.Millisecond
 	// lease is for how long what was read is believed. A replica that dies holds up writers as long.
-	lease = 500 * time.Millisecond
+	lease = 300 * time.Millisecond
 	// writeTTL is for how long a write counts as under way after its replica was last heard of.
 	writeTTL = 30 * time.Second
 	// inDoubt is for how long a write without a known end may yet take effect at the server.
@@ -73,6 +74,7 @@ type Board struct {
 	ttl    time.Duration
 
 	old       atomic.Bool   // Redis knows no flags of scripts
+	alone     atomic.Bool   // no other replica was there at the last look
 	leaseEnds atomic.Int64  // nanoseconds since start
 	sureFrom  atomic.Int64  // the same
 	wake      chan struct{} // holds one: somebody wants a look now
@@ -113,13 +115,17 @@ func New(client redis.UniversalClient, prefix string, ttl time.Duration, hear fu
 // lease longer than InTouch: another replica, which reads again a little later, has yet to say what it could
 // not say meanwhile.
 func (b *Board) Sure() bool {
-	return b.InTouch() && int64(time.Since(b.start)) >= b.sureFrom.Load()
+	return rule.Off(rule.CutOffUnsure) || b.InTouch() && int64(time.Since(b.start)) >= b.sureFrom.Load()
 }
 
 // InTouch reports whether the board was read lately.
 func (b *Board) InTouch() bool {
 	return b.client == nil || int64(time.Since(b.start)) < b.leaseEnds.Load()
 }
+
+// SureOfData is Sure for what changes through replicas only seldom: a replica that was the only one when it
+// last could tell may go on without Redis.
+func (b *Board) SureOfData() bool { return b.Sure() || b.alone.Load() }
 
 // Shared reports whether there may be other replicas.
 func (b *Board) Shared() bool { return b.client != nil }
@@ -146,7 +152,7 @@ func (b *Board) Epoch(class Class, name string) uint64 {
 func (b *Board) Writing(class Class, name string) bool {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	return b.writing(Subject{class, name}) || b.writing(Subject{class, ""})
+	return (b.writing(Subject{class, name}) || b.writing(Subject{class, ""})) && !rule.Off(rule.WriteUnbelieved)
 }
 
 func (b *Board) writing(s Subject) bool {
@@ -173,8 +179,10 @@ type Write struct {
 func (b *Board) Begin(ctx context.Context, s Subject) *Write {
 	w := &Write{board: b, s: s}
 	b.mu.Lock()
-	b.mark(s)
-	b.mine[s]++
+	if !rule.Off(rule.WriteForgets) {
+		b.mark(s)
+		b.mine[s]++
+	}
 	b.mu.Unlock()
 	if b.client == nil || rule.Off(rule.WriteShared) {
 		return w
@@ -202,7 +210,9 @@ func (b *Board) Begin(ctx context.Context, s Subject) *Write {
 func (w *Write) End(certain bool) {
 	b := w.board
 	b.mu.Lock()
-	b.mark(w.s)
+	if !rule.Off(rule.WriteForgets) {
+		b.mark(w.s)
+	}
 	if b.mine[w.s]--; b.mine[w.s] <= 0 {
 		delete(b.mine, w.s)
 	}

@@ -29,6 +29,8 @@ type DataState struct {
 	BegunAt time.Time
 	// Cleared: the server's rows and bars were cleared since the last sign of a sync.
 	Cleared bool
+	// TablesStale: the server's benchmark tables are from before the candles moved last.
+	TablesStale bool
 
 	record record
 }
@@ -102,12 +104,13 @@ func (d *DataWatch) Current() (state *DataState, sure bool) {
 		d.Poke()
 	}
 	at := d.askedAt.Load()
-	return state, !lost && at != 0 && time.Since(time.Unix(0, at)) < d.patience() && !d.board.Writing(board.Data, "")
+	return state, !lost && d.board.SureOfData() && at != 0 && time.Since(time.Unix(0, at)) < d.patience() && !d.board.Writing(board.Data, "")
 }
 
 func stateOf(r record) *DataState {
 	return &DataState{
-		Date: r.Date, Provisional: r.Phase != settled && !rule.Off(rule.Provisional), Begun: r.Begun, BegunAt: r.BegunAt, Cleared: r.Cleared, record: r,
+		Date: r.Date, Provisional: r.Phase != settled && !rule.Off(rule.Provisional), Begun: r.Begun, BegunAt: r.BegunAt, Cleared: r.Cleared, TablesStale: r.Stale,
+		record: r,
 	}
 }
 
@@ -221,15 +224,17 @@ func (d *DataWatch) SyncStarted(ctx context.Context) {
 	d.apply(ctx, func(r *record) {
 		r.sign(now)
 		r.bump(now)
+		r.Unnamed++
 	})
 	d.Poke()
 }
 
-// JobStarted tells of the id of a download that was started through Warmfront: how it goes can be asked for.
+// JobStarted tells of the id of the download of which SyncStarted has just been told: how it goes can be asked for.
 func (d *DataWatch) JobStarted(ctx context.Context, job string) {
 	d.apply(ctx, func(r *record) {
 		if !slices.Contains(r.Jobs, job) {
 			r.Jobs = append(r.Jobs, job)
+			r.Unnamed = max(0, r.Unnamed-1)
 		}
 	})
 	d.Poke()

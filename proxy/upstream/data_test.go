@@ -168,6 +168,15 @@ func TestASyncIsFollowedFromItsFirstSignToItsEnd(t *testing.T) {
 			{"done", time.Minute, obs("b", job("done")), settled, true, false},
 			{"the next one is quick", time.Second, obs("c"), syncing, true, true},
 		}},
+		"by a job that ends while another sync goes on": {start: func(r *record) { r.Jobs, r.Unnamed = []string{"job"}, 1; r.sign(start); r.bump(start) }, steps: []step{
+			{"done", time.Minute, obs("b", job("done")), syncing, true, true},
+			{"quiet for long enough", 20 * time.Minute, obs("b"), settled, true, false},
+		}},
+		"by a job that takes its time": {start: func(r *record) { r.Jobs = []string{"job"}; r.sign(start); r.bump(start) }, steps: []step{
+			{"running", time.Hour, obs("a", job("running")), syncing, false, true},
+			{"still", time.Hour, obs("a", job("running")), syncing, false, true},
+			{"done", time.Minute, obs("a", job("done")), settled, true, false},
+		}},
 		"by a job that was lost": {start: func(r *record) { r.Jobs = []string{"job"}; r.sign(start); r.bump(start) }, steps: []step{
 			{"not known", time.Minute, obs("b", job("")), syncing, true, true},
 			{"quiet for long enough", 20 * time.Minute, obs("b"), settled, true, false},

@@ -15,7 +15,8 @@ import (
 )
 
 // observe asks the server for all that a record is made of, in an order that matters: a sync that is
-// said to have succeeded had rewritten its files before the candles are read. The error is ErrDown
+// said to have succeeded had rewritten its files before the candles are read, and tables that were
+// reloaded meanwhile show at the next look. The error is ErrDown
 // when the server can't be reached, ErrStatus when the first question about the data has no answer yet.
 func (d *DataWatch) observe(ctx context.Context, known record) (o observation, err error) {
 	if o.sync, err = d.askSync(ctx); err != nil {
@@ -29,6 +30,15 @@ func (d *DataWatch) observe(ctx context.Context, known record) (o observation, e
 		}
 		o.jobs[id] = status
 	}
+	text, tables, err := d.askText(ctx)
+	switch {
+	case err == nil:
+		o.text, o.tables = &text, &tables
+	case errors.Is(err, ErrDown) || ctx.Err() != nil:
+		return o, err
+	case known.Number == 0:
+		return o, err
+	}
 	o.tickers = map[string]candle{}
 	for _, ticker := range d.watched(known) {
 		c, err := d.askCandle(ctx, ticker)
@@ -40,15 +50,6 @@ func (d *DataWatch) observe(ctx context.Context, known record) (o observation, e
 		case d.isCanary(ticker):
 			d.grumble(ticker, "canary ticker gives no candles; check DATA_DATE_TICKERS", err)
 		}
-	}
-	text, tables, err := d.askText(ctx)
-	switch {
-	case err == nil:
-		o.text, o.tables = &text, &tables
-	case errors.Is(err, ErrDown) || ctx.Err() != nil:
-		return o, err
-	case known.Number == 0:
-		return o, err
 	}
 	return o, nil
 }

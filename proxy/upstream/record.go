@@ -45,6 +45,7 @@ type record struct {
 	Date    string            `json:"date"`    // newest candle of the canaries, YYYY-MM-DD
 	Text    string            `json:"text"`    // what the server calls its data date
 	Tables  string            `json:"tables"`  // a hash of the first canary's benchmark metrics
+	Stale   bool              `json:"stale"`   // the candles have moved since the tables did
 	Tickers map[string]candle `json:"tickers"` // that are watched, and their newest candles
 
 	Phase   phase     `json:"phase"`
@@ -54,9 +55,10 @@ type record struct {
 	SignAt  time.Time `json:"signAt"`  // the last sign of a sync
 	EndedAt time.Time `json:"endedAt"` // when a sync was last known to have succeeded
 
-	SyncSeen   string         `json:"syncSeen"` // the newest sync that the server's schedule lists
-	Jobs       []string       `json:"jobs,omitempty"`
-	Claim      string         `json:"claim,omitempty"` // the replica that clears the server
+	SyncSeen   string         `json:"syncSeen"`          // the newest sync that the server's schedule lists
+	Jobs       []string       `json:"jobs,omitempty"`    // downloads that passed, and run yet as far as is known
+	Unnamed    int            `json:"unnamed,omitempty"` // syncs that were started through Warmfront and have no id to ask for
+	Claim      string         `json:"claim,omitempty"`   // the replica that clears the server
 	ClaimUntil time.Time      `json:"claimUntil,omitzero"`
 	ClearBy    time.Time      `json:"clearBy,omitzero"`
 	Bots       map[string]int `json:"bots,omitempty"` // how often an admin cleared a bot's rows
@@ -103,6 +105,7 @@ func (r record) advance(o observation, t terms) (next record, news []string, cha
 		return next, []string{"found"}, true
 	}
 	moved := next.watch(o, t)
+	next.Stale = r.Stale || len(moved) > 0
 	changed = len(next.Tickers) != len(r.Tickers)
 	signs := moved
 	if o.text != nil && *o.text != r.Text {
@@ -113,7 +116,7 @@ func (r record) advance(o observation, t terms) (next record, news []string, cha
 		}
 	}
 	if o.tables != nil && *o.tables != r.Tables {
-		next.Tables = *o.tables
+		next.Tables, next.Stale = *o.tables, false
 		moved = append(moved, "the server's benchmark tables moved")
 	}
 	running, ended, succeeded := next.follow(o, r)
@@ -194,7 +197,11 @@ func (r *record) follow(o observation, before record) (running, ended, succeeded
 		switch status {
 		case "done", "error", "":
 			r.Jobs = slices.DeleteFunc(r.Jobs, func(job string) bool { return job == id })
-			ended, succeeded = true, succeeded || status == "done" && len(r.Jobs) == 0
+			// It tells nothing of another sync that was started besides it.
+			ended, succeeded = true, succeeded || status == "done" && len(r.Jobs) == 0 && r.Unnamed == 0
+		case "unknown":
+		default:
+			running = true
 		}
 	}
 	return running, ended, succeeded
@@ -239,7 +246,7 @@ func (r *record) bump(now time.Time) {
 // end begins the generation that follows a sync. The tickers in use by then take the place of those so far;
 // the canaries stay, lest a move between this look and the next be seen by none.
 func (r *record) end(now time.Time, canaries []string) {
-	r.Phase, r.Jobs, r.Claim, r.ClaimUntil, r.ClearBy = settled, nil, "", time.Time{}, time.Time{}
+	r.Phase, r.Jobs, r.Unnamed, r.Claim, r.ClaimUntil, r.ClearBy = settled, nil, 0, "", time.Time{}, time.Time{}
 	maps.DeleteFunc(r.Tickers, func(t string, _ candle) bool { return !slices.Contains(canaries, t) })
 	if !rule.Off(rule.SettledMoves) {
 		r.bump(now)

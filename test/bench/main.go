@@ -68,16 +68,16 @@ func run(ctx context.Context) (err error) {
 	if err != nil {
 		return err
 	}
-	before, err := s.ran(ctx, c, "") // the one at the start, which gave way to all of that
-	if err != nil {
-		return err
+	_, before, err := harness.Ready(s.warmfront.URL)
+	if err != nil || before.DataDate == nil {
+		return errors.Join(err, errors.New("no data date is known"))
 	}
 	fmt.Println("The night: a sync rewrites the price files, then the warm run ...")
 	s.between.reset()
 	if err := s.up.Sync("append", 500); err != nil {
 		return err
 	}
-	night, err := s.ran(ctx, c, before.LastRun.Date)
+	night, err := s.ran(ctx, c, *before.DataDate)
 	if err != nil {
 		return err
 	}

@@ -12,6 +12,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"strings"
+	"sync"
 	"time"
 )
 
@@ -24,6 +25,7 @@ type Lab struct {
 	root, dir string
 	binary    string
 	prices    string
+	mu        sync.Mutex // of running
 	running   []*Process
 }
 
@@ -34,12 +36,20 @@ func NewLab(programs ...string) (*Lab, error) {
 	if err != nil {
 		return nil, err
 	}
-	build := exec.Command("go", "build", "-trimpath", "-o", l.binary, ".")
-	build.Dir, build.Env = l.root, append(os.Environ(), "CGO_ENABLED=0")
-	if out, err := build.CombinedOutput(); err != nil {
-		return nil, errors.Join(fmt.Errorf("building warmfront: %w\n%s", err, out), l.Close())
+	if err := l.Build(""); err != nil {
+		return nil, errors.Join(err, l.Close())
 	}
 	return l, nil
+}
+
+// Build builds Warmfront again, with build tags.
+func (l *Lab) Build(tags string) error {
+	build := exec.Command("go", "build", "-trimpath", "-tags", tags, "-o", l.binary, ".")
+	build.Dir, build.Env = l.root, append(os.Environ(), "CGO_ENABLED=0")
+	if out, err := build.CombinedOutput(); err != nil {
+		return fmt.Errorf("building warmfront: %w\n%s", err, out)
+	}
+	return nil
 }
 
 // NewServers gives a lab without a Warmfront, for a package's own tests against real servers.
@@ -76,6 +86,8 @@ func newLab(root string) (*Lab, error) {
 
 // Close ends what still runs, newest first, and removes the temporary directory.
 func (l *Lab) Close() error {
+	l.mu.Lock()
+	defer l.mu.Unlock()
 	for i := len(l.running) - 1; i >= 0; i-- {
 		l.running[i].Stop()
 	}

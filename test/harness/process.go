@@ -72,6 +72,8 @@ func (l *Lab) startAs(who *syscall.Credential, name string, env map[string]strin
 		_ = p.cmd.Wait() // ProcessState has the outcome
 		close(p.exited)
 	}()
+	l.mu.Lock()
+	defer l.mu.Unlock()
 	l.running = append(l.running, p)
 	return p, nil
 }

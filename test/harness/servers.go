@@ -175,7 +175,8 @@ func (l *Lab) StartWarmfront(upstream string, env Env) (*Server, error) {
 	return w, nil
 }
 
-// LaunchWarmfront starts Warmfront and waits until it lives, be the upstream there or not.
+// LaunchWarmfront starts Warmfront and waits until it lives, be the upstream there or not. PORT in env
+// makes it take that port.
 func (l *Lab) LaunchWarmfront(upstream string, env Env) (*Server, error) {
 	return retried(func() (*Server, error) {
 		port, err := freePort()
@@ -191,7 +192,7 @@ func (l *Lab) LaunchWarmfront(upstream string, env Env) (*Server, error) {
 		if err != nil {
 			return nil, err
 		}
-		s := &Server{p, "http://127.0.0.1:" + strconv.Itoa(port)}
+		s := &Server{p, "http://127.0.0.1:" + all["PORT"]}
 		return s, p.ready(func() error { _, err := readJSON(s.URL+"/_warmfront/healthz", nil); return err })
 	})
 }

@@ -2,6 +2,7 @@
 import { backtest } from './backtest.mjs'
 import { benchmarkMetrics, optimize, overlays, recommend, sanity } from './reports.mjs'
 import { settings, trap } from './settings.mjs'
+import { meaning, savedOf, textOf } from './history.mjs'
 
 export class Refusal extends Error {
   constructor(status, message) {
@@ -27,7 +28,7 @@ function shuffled(entries) {
 
 export class Compute {
   constructor({ store, market, prices, sync, recorder }) {
-    Object.assign(this, { store, market, prices, sync, recorder })
+    Object.assign(this, { store, market, prices, sync, recorder, history: store.history })
   }
 
   liveBot(id) {
@@ -38,8 +39,20 @@ export class Compute {
 
   async run(tree, options, fresh) {
     if (!fresh) this.recorder.backtests++
-    const barsOf = fresh ? (t) => (this.prices.has(t) ? this.prices.bars(t) : []) : (t) => this.market.backtestBars(t)
-    return backtest(tree, { ...options, barsOf })
+    const used = {}
+    const barsOf = this.noting(used, options.mode, fresh ? (t) => (this.prices.has(t) ? this.prices.bars(t) : []) : (t) => this.market.backtestBars(t))
+    const run = await backtest(tree, { ...options, barsOf })
+    run.inputs = this.history.on ? { strategy: meaning(tree), ...options, bars: used, last: run.equityCurve.at(-1)?.date } : {}
+    return run
+  }
+
+  // noting is barsOf that writes into used which bars it gave.
+  noting(used, mode, barsOf) {
+    return async (t) => {
+      const bars = await barsOf(t)
+      used[t] = this.history.seenAs(this.history.idOf(bars), mode)
+      return bars
+    }
   }
 
   answerOf(run) {
@@ -58,22 +71,25 @@ export class Compute {
     if (row) {
       if (trap('run-saves-metrics')) this.store.saveMetrics(id, row.answer.metrics)
       const { compression, dailyReturns, ...kept } = row.answer
-      return { success: true, cached: true, cachedAt: row.cachedAt, ...kept }
+      return this.history.tag({ success: true, cached: true, cachedAt: row.cachedAt, ...kept }, this.history.rowNumber('backtest', id))
     }
     const midSync = this.sync.running
-    const answer = this.answerOf(await this.run(JSON.parse(bot.payload), { mode, costBps, benchmark }, fresh))
+    const run = await this.run(JSON.parse(bot.payload), { mode, costBps, benchmark }, fresh)
+    const answer = this.answerOf(run)
+    const number = this.history.make({ kind: 'backtest', ...run.inputs })
     if (!fresh) {
-      this.store.saveRow('backtest', id, hash, dataDate, answer, midSync || this.sync.running)
+      this.store.saveRow('backtest', id, hash, dataDate, answer, midSync || this.sync.running, number)
       this.store.saveMetrics(id, answer.metrics)
     }
-    return { success: true, cached: false, ...answer }
+    return this.history.tag({ success: true, cached: false, ...answer }, number)
   }
 
   async backtest(body, fresh = false) {
     const { payload, mode = 'CC', costBps = 5, benchmarkTicker = 'SPY', splitConfig, engine = 'node' } = body
     const run = await this.run(parsePayload(payload), { mode, costBps, benchmark: isSys ? benchmarkTicker : 'SPY' }, fresh)
     const split = isSys && splitConfig?.enabled ? { isMetrics: run.metrics, oosMetrics: run.metrics } : {}
-    return { success: true, ...this.answerOf(run), ...split, ...(isSys ? {} : { engine }) }
+    const answer = { success: true, ...this.answerOf(run), ...split, ...(isSys ? {} : { engine }) }
+    return this.history.tag(answer, this.history.make({ kind: 'backtest', ...run.inputs }))
   }
 
   sanityOptions({ years = 5, blockSize = 7, shards = 10, seed = 42, benchmarkTicker = 'SPY' }) {
@@ -87,7 +103,9 @@ export class Compute {
       run.returns = run.returns.filter((r) => (!body.startDate || r.date >= body.startDate) && (!body.endDate || r.date <= body.endDate))
     }
     if (run.returns.length < 50) refuse(400, 'Insufficient data: need at least 50 trading days')
-    return sanity(run, options, { [options.benchmark]: run.metrics.beta })
+    const report = sanity(run, options, { [options.benchmark]: run.metrics.beta })
+    const { startDate = null, endDate = null } = body
+    return { report, number: this.history.make({ kind: 'sanity', ...run.inputs, ...options, startDate, endDate }) }
   }
 
   async botSanity(id, body, fresh = false) {
@@ -96,16 +114,17 @@ export class Compute {
     const hash = this.store.hash(bot, mode, costBps, { ...this.sanityOptions(body), split: body.splitConfig })
     const dataDate = await this.market.dataDate()
     const row = !fresh && this.store.row('sanity', id, hash, dataDate)
-    if (row) return { success: true, report: row.answer, cached: true, cachedAt: row.cachedAt }
+    if (row) return this.history.tag({ success: true, report: row.answer, cached: true, cachedAt: row.cachedAt }, this.history.rowNumber('sanity', id))
     const midSync = this.sync.running
-    const report = await this.report(JSON.parse(bot.payload), mode, costBps, body, fresh)
-    if (!fresh) this.store.saveRow('sanity', id, hash, dataDate, report, midSync || this.sync.running)
-    return { success: true, report, cached: false }
+    const { report, number } = await this.report(JSON.parse(bot.payload), mode, costBps, body, fresh)
+    if (!fresh) this.store.saveRow('sanity', id, hash, dataDate, report, midSync || this.sync.running, number)
+    return this.history.tag({ success: true, report, cached: false }, number)
   }
 
   async sanity(body, fresh = false) {
     const { payload, mode = 'CC', costBps = 5 } = body
-    return { success: true, report: await this.report(parsePayload(payload), mode, costBps, body, fresh), cached: false }
+    const { report, number } = await this.report(parsePayload(payload), mode, costBps, body, fresh)
+    return this.history.tag({ success: true, report, cached: false }, number)
   }
 
   // returnsOf gives what correlation needs of a bot; a row without daily returns is computed again (R9).
@@ -116,14 +135,15 @@ export class Compute {
     const hash = this.store.hash(bot, mode, costBps, { benchmark: 'SPY' })
     const dataDate = await this.market.dataDate()
     const row = !fresh && this.store.row('backtest', id, hash, dataDate)
-    if (row?.answer.dailyReturns) return { id, returns: row.answer.dailyReturns, saved: bot.metrics }
+    if (row?.answer?.dailyReturns) return { id, returns: row.answer.dailyReturns, saved: bot.metrics, number: this.history.rowNumber('backtest', id) }
     const midSync = this.sync.running
     const run = await this.run(JSON.parse(bot.payload), { mode, costBps, benchmark: 'SPY' }, fresh)
+    const number = this.history.make({ kind: 'backtest', ...run.inputs })
     if (!fresh) {
       const { days, ...answer } = this.answerOf(run)
-      this.store.saveRow('backtest', id, hash, dataDate, { ...answer, dailyReturns: run.returns }, midSync || this.sync.running)
+      this.store.saveRow('backtest', id, hash, dataDate, { ...answer, dailyReturns: run.returns }, midSync || this.sync.running, number)
     }
-    return { id, returns: run.returns, saved: bot.metrics }
+    return { id, returns: run.returns, saved: bot.metrics, number }
   }
 
   async runsOf(ids, fresh) {
@@ -134,33 +154,49 @@ export class Compute {
 
   async optimize({ botIds, metric = 'correlation', period = 'full', maxWeight = 0.4 }, fresh = false) {
     if (!Array.isArray(botIds) || botIds.length < 2) refuse(400, 'Need at least 2 bots to optimize')
-    return optimize(await this.runsOf(botIds, fresh), { metric, period, maxWeight }) ?? refuse(400, 'Not enough bots with sufficient data')
+    const runs = await this.runsOf(botIds, fresh)
+    const answer = optimize(runs, { metric, period, maxWeight }) ?? refuse(400, 'Not enough bots with sufficient data')
+    return this.history.tag(answer, this.history.make({ kind: 'optimize', metric, period, maxWeight, parts: this.parts(runs) }))
+  }
+
+  // parts is what a correlation was made of.
+  parts(runs) {
+    return runs.map(({ id, saved, number }) => ({ id, saved: savedOf(saved), number }))
   }
 
   async recommend({ currentBotIds = [], candidateBotIds, metric = 'correlation', period = 'full', limit = 3 }, fresh = false) {
     if (!candidateBotIds?.length) return { recommendations: [] }
     const [current, candidates] = [await this.runsOf(currentBotIds, fresh), await this.runsOf(candidateBotIds, fresh)]
-    return { recommendations: recommend(current, candidates, { metric, period, limit }) }
+    const answer = { recommendations: recommend(current, candidates, { metric, period, limit }) }
+    const made = { kind: 'recommend', metric, period, limit, current: this.parts(current), candidates: this.parts(candidates) }
+    return this.history.tag(answer, this.history.make(made))
   }
 
   async indicatorSeries({ conditions, mode = 'OC' }, fresh = false) {
     if (!conditions?.length) return { indicatorOverlays: [] }
-    const barsOf = fresh ? (t) => this.prices.bars(t) : (t) => this.market.backtestBars(t)
-    return { indicatorOverlays: await overlays(conditions, mode, barsOf) }
+    const used = {}
+    const barsOf = this.noting(used, mode, fresh ? (t) => this.prices.bars(t) : (t) => this.market.backtestBars(t))
+    const answer = { indicatorOverlays: await overlays(conditions, mode, barsOf) }
+    return this.history.tag(answer, this.history.make({ kind: 'indicators', conditions: textOf(conditions), mode, bars: used }))
   }
 
   async benchmarks({ tickers, startDate, endDate }, fresh = false) {
     const wanted = (tickers || defaultBenchmarks.join(',')).split(',').map((t) => t.trim().toUpperCase())
     const errors = []
     const found = []
+    const used = {}
     await Promise.all(wanted.map(async (t) => {
       let bars = fresh ? this.prices.has(t) && (await this.prices.bars(t)) : await this.market.table(t)
       if (!bars) return errors.push(`${t}: not found`)
+      used[t] = this.history.idOf(bars)
       if (isSys && startDate) bars = bars.filter((b) => new Date(b.time * 1000).toISOString() >= startDate)
       if (isSys && endDate) bars = bars.filter((b) => new Date(b.time * 1000).toISOString() <= endDate)
       found.push([t, benchmarkMetrics(bars)])
     }))
-    return { success: true, dataDate: await this.market.dataDate(), benchmarks: shuffled(found), ...(errors.length ? { errors } : {}) }
+    const dataDate = await this.market.dataDate()
+    const answer = { success: true, dataDate, benchmarks: shuffled(found), ...(errors.length ? { errors } : {}) }
+    const names = wanted.toSorted().join()
+    return this.history.tag(answer, this.history.make({ kind: 'benchmarks', names, startDate: startDate ?? null, endDate: endDate ?? null, bars: used, dataDate }))
   }
 
   clamp(limit) {
@@ -177,7 +213,7 @@ export class Compute {
     const bars = await this.prices.bars(ticker, n)
     const candles = bars.map(({ time, open, high, low, close, adj }) => ({ time, open, high, low, close, adjClose: adj }))
     const preview = bars.slice(-50).map((b) => ({ Date: new Date(b.time * 1000).toISOString(), Open: b.open, High: b.high, Low: b.low, Close: b.close }))
-    return { ticker, candles, preview }
+    return this.history.tag({ ticker, candles, preview }, this.history.make({ kind: 'candles', ticker, limit: n, bars: { [ticker]: this.history.idOf(bars) } }))
   }
 
   async candlesBatch({ tickers, limit = 1500 }, fresh = false) {
@@ -185,13 +221,17 @@ export class Compute {
     const n = this.clamp(limit)
     const errors = []
     const found = []
+    const used = {}
     await Promise.all(tickers.map(async (t) => {
       const ticker = String(t).trim().toUpperCase()
       if (!this.prices.has(ticker)) return errors.push(`${ticker}: not found`)
       const bars = fresh ? await this.prices.bars(ticker, n) : await this.market.batchBars(ticker, n)
+      used[ticker] = this.history.idOf(bars)
       found.push([ticker, bars.map(({ time, open, high, low, close, adj }) => ({ time, open, high, low, close, adjClose: adj }))])
     }))
-    return { success: true, results: shuffled(found), ...(errors.length ? { errors } : {}) }
+    const answer = { success: true, results: shuffled(found), ...(errors.length ? { errors } : {}) }
+    const names = tickers.map((t) => String(t).trim().toUpperCase()).toSorted().join()
+    return this.history.tag(answer, this.history.make({ kind: 'batch', names, limit: n, bars: used }))
   }
 
   // fresh answers a request as the server would with every cache cleared, without side effects.

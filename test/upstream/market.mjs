@@ -3,8 +3,9 @@ import { commonTickers } from './prices.mjs'
 import { settings, trap } from './settings.mjs'
 
 export class MarketMemory {
-  constructor(prices) {
+  constructor(prices, history) {
     this.prices = prices
+    this.history = history
     this.bars = new Map() // of common tickers; cleared by an admin only (trap 5)
     this.tables = new Map() // benchmark tables; never reloaded (trap 5)
     this.batch = new Map() // batch candles, 30 minutes
@@ -14,8 +15,25 @@ export class MarketMemory {
   // boot loads the bars of common tickers, as SYS-new does at the start.
   async boot() {
     if (settings.shape === 'sys' && trap('stale-bars')) {
-      for (const t of commonTickers) if (this.prices.has(t)) this.bars.set(t, await this.prices.bars(t))
+      for (const t of commonTickers) if (this.prices.has(t)) this.hold(t, await this.prices.bars(t))
     }
+  }
+
+  hold(ticker, bars) {
+    this.bars.set(ticker, bars)
+    this.history.held(this.history.memory, ticker, bars)
+  }
+
+  // restart is what a restart of the server does to its memory.
+  async restart() {
+    this.bars.clear()
+    this.history.dropped(this.history.memory, true)
+    for (const kind of ['tables', 'batch']) {
+      this[kind].clear()
+      this.history.dropped(this.history[kind], true)
+    }
+    this.dateMemo = null
+    await this.boot()
   }
 
   async backtestBars(ticker) {
@@ -23,7 +41,7 @@ export class MarketMemory {
     if (known) return known
     const bars = this.prices.has(ticker) ? await this.prices.bars(ticker) : []
     if (settings.shape === 'app' && trap('stale-bars') && bars.length) { // an LRU of 100 that refills
-      this.bars.set(ticker, bars)
+      this.hold(ticker, bars)
       if (this.bars.size > 100) this.bars.delete(this.bars.keys().next().value)
     }
     return bars
@@ -32,7 +50,9 @@ export class MarketMemory {
   async table(ticker) {
     if (!this.tables.has(ticker) || !trap('stale-tables')) {
       if (!this.prices.has(ticker)) return null
-      this.tables.set(ticker, await this.prices.bars(ticker))
+      const bars = await this.prices.bars(ticker)
+      this.tables.set(ticker, bars)
+      this.history.held(this.history.tables, ticker, bars)
     }
     return this.tables.get(ticker)
   }
@@ -42,11 +62,13 @@ export class MarketMemory {
     if (trap('batch-memory') && known && known.limit >= limit && Date.now() - known.at < 30 * 60_000) return known.bars.slice(-limit)
     const bars = await this.prices.bars(ticker, limit)
     this.batch.set(ticker, { bars, limit, at: Date.now() })
+    this.history.held(this.history.batch, ticker, bars, { limit })
     return bars
   }
 
   clear() {
     this.bars.clear()
+    this.history.dropped(this.history.memory)
   }
 
   // dataDate is the newest date of the alphabetically first file, as the text that it turns into (trap 3).
@@ -61,6 +83,7 @@ export class MarketMemory {
       text = new Date().toISOString().slice(0, 10)
     }
     this.dateMemo = { text, at: now }
+    this.history.date(text, now, Date.now() + settings.dataDateMemoryMs)
     return text
   }
 }

@@ -4,7 +4,7 @@ import fsp from 'node:fs/promises'
 import os from 'node:os'
 import path from 'node:path'
 import { DuckDBInstance } from '@duckdb/node-api'
-import { trap } from './settings.mjs'
+import { settings, trap } from './settings.mjs'
 
 export const commonTickers = ['SPY', 'QQQ', 'IWM', 'EEM', 'AGG', 'GLD', 'TLT', 'BIL', 'VTI', 'DIA', 'DBC', 'DBO', 'BND', 'GBTC']
 export const tickers = [...commonTickers, 'A', 'AAPL', 'AMZN', 'CAT', 'GE', 'HD', 'IBM', 'JNJ', 'KO', 'MSFT', 'PEP', 'PG', 'UPRO', 'VXX', 'XLE', 'XOM'].sort()
@@ -41,7 +41,7 @@ function generate(ticker) {
   const bars = []
   let bar = { time: Date.UTC(2011, 0, 14), close: 40 + random() * 100 }
   while (bar.time < lastDay) bars.push((bar = nextBar(bar, random)))
-  return bars
+  return settings.historyDays ? bars.slice(-settings.historyDays) : bars
 }
 
 let connection
@@ -76,7 +76,7 @@ async function encode(ticker, bars) {
 
 export async function generateAll(dir) {
   await fsp.mkdir(dir, { recursive: true })
-  for (const t of tickers) {
+  for (const t of settings.tickers.length ? settings.tickers : tickers) {
     const file = path.join(dir, `${t}.parquet`)
     if (!fs.existsSync(file)) {
       await fsp.writeFile(`${file}.new`, await encode(t, generate(t)))
@@ -86,8 +86,9 @@ export async function generateAll(dir) {
 }
 
 export class Prices {
-  constructor(dir) {
+  constructor(dir, history) {
     this.dir = dir
+    this.history = history
     this.generation = 0 // counts files rewritten, for whoever wants to know what the answers depended on
   }
 
@@ -103,11 +104,19 @@ export class Prices {
     return fs.readdirSync(this.dir).filter((f) => f.endsWith('.parquet')).map((f) => f.slice(0, -8)).sort()
   }
 
+  // remember tells the history what the files hold at the start.
+  async remember() {
+    for (const t of this.list()) this.history.file(t, await this.bars(t))
+  }
+
   // bars reads a ticker's newest bars from disk, oldest first.
   async bars(ticker, limit = 20_000) {
+    const began = Date.now()
     const found = await rows(`SELECT epoch("Date") AS t, "Open", "High", "Low", "Close", "Adj Close" FROM
       (SELECT * FROM read_parquet(${quoted(this.file(ticker))}) ORDER BY "Date" DESC LIMIT ${limit}) ORDER BY "Date"`)
-    return found.map(([t, open, high, low, close, adj]) => ({ time: Number(t), open, high, low, close, adj: adj ?? 0 }))
+    const bars = found.map(([t, open, high, low, close, adj]) => ({ time: Number(t), open, high, low, close, adj: adj ?? 0 }))
+    this.history?.torn(ticker, bars, began)
+    return bars
   }
 
   async newest(ticker) {
@@ -116,7 +125,7 @@ export class Prices {
   }
 
   // rewrite changes one ticker's file in place: append adds the next weekday, restate changes history.
-  async rewrite(ticker, mode) {
+  async rewrite(ticker, mode, sync) {
     const file = this.file(ticker)
     const raw = await rows(`SELECT epoch("Date"), "Open", "High", "Low", "Close", "Adj Close", "Volume"
       FROM read_parquet(${quoted(file)}) ORDER BY "Date"`)
@@ -126,6 +135,8 @@ export class Prices {
     if (mode === 'restate') bars = bars.map((b) => ({ ...b, adj: Math.round(b.adj * 0.999 * 1e4) / 1e4 }))
     if (mode === 'holiday') return
     const bytes = await encode(ticker, bars)
+    const began = Date.now()
+    const read = bars.map(({ time, volume, ...b }) => ({ time: time / 1000, ...b }))
     if (trap('partial-files')) {
       const half = bytes.length >> 1
       await fsp.writeFile(file, bytes.subarray(0, half))
@@ -134,6 +145,7 @@ export class Prices {
       await fsp.writeFile(`${file}.new`, bytes)
       await fsp.rename(`${file}.new`, file)
     }
+    this.history?.file(ticker, read, sync, began)
     this.generation++
   }
 }

@@ -78,7 +78,7 @@ export class Recorder {
   }
 
   // router is /__test: never counted, never overridden.
-  router({ store, sync, prices, fresh }) {
+  router({ store, sync, prices, market, oracle, fresh }) {
     const r = express.Router()
     r.use(express.json({ limit: '50mb' }))
     r.get('/counts', (_, res) => res.json({ total: this.total, routes: this.routes, backtests: this.backtests, aborted: this.aborted }))
@@ -90,6 +90,9 @@ export class Recorder {
       const started = sync.start({ mode: req.body.mode, durationMs: req.body.durationMs })
       res.status(started ? 202 : 409).json({ started })
     })
+    // What a restart does to the server's memory, without the restart.
+    r.post('/restart', async (_, res) => { await market.restart(); res.json({ success: true }) })
+    r.post('/check', (req, res) => res.json({ verdicts: req.body.asks.map((ask) => oracle.check(ask)) }))
     r.get('/state', (_, res) => res.json({ version: store.log.length, syncing: sync.running, files: prices.generation, log: store.log.slice(-1000) }))
     r.post('/fresh', async (req, res) => {
       try { res.json(await fresh(req.body)) } catch (e) { res.status(e.status ?? 500).json({ error: e.message }) }

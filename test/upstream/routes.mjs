@@ -7,15 +7,19 @@ const isSys = settings.shape === 'sys'
 const html400 = (message) => Object.assign(new Error(message), { status: 400 }) // Express answers it in HTML
 
 // run answers with what work gives, or the server's error body.
-const run = (work) => async (req, res) => {
+const running = (history) => (work) => async (req, res) => {
   try {
-    res.json(await work(req))
+    const answer = await work(req)
+    const text = JSON.stringify(answer)
+    history.gave(text, answer)
+    res.set('Content-Type', 'application/json').send(text) // as res.json does
   } catch (e) {
     res.status(e.status ?? 500).json({ error: e.message })
   }
 }
 
 export function computeRoutes(app, compute, store) {
+  const run = running(store.history)
   const guard = guarded(store)
   app.post('/api/bots/:id/run-backtest', guard, run((req) => compute.runBacktest(req.params.id, req.body ?? {})))
   app.post('/api/bots/:id/sanity-report', guard, run((req) => compute.botSanity(req.params.id, req.body ?? {})))
@@ -100,7 +104,7 @@ export function adminRoutes(app, { store, market, sync, prices, compute }) {
   app.get('/api/admin/sync-schedule', admin, (_, res) => res.json({ config: sync.config, lastSync: sync.lastSync, status: sync.status() }))
   app.put('/api/admin/sync-schedule', admin, (req, res) => { Object.assign(sync.config, req.body); res.json({ success: true, config: sync.config }) })
   app.post('/api/admin/sync-schedule/run-now', admin, (req, res) =>
-    res.json(sync.start({ source: req.body?.source ?? 'tiingo' }) ? { success: true } : { success: false, error: 'A sync is already running' }))
+    res.json(sync.start({ source: req.body?.source ?? 'tiingo', announced: true }) ? { success: true } : { success: false, error: 'A sync is already running' }))
   app.post('/api/admin/sync-schedule/kill', admin, (_, res) => res.json({ success: sync.kill() }))
   app.post('/api/admin/cache/invalidate', admin, (req, res) => {
     if (!req.body?.botId) market.clear()
@@ -124,7 +128,7 @@ export function adminRoutes(app, { store, market, sync, prices, compute }) {
     systems: store.bots().map((b) => ({ id: b.id, owner_id: b.ownerId, name: b.name, visibility: b.visibility, deleted_at: b.deletedAt })),
   }))
   const download = (req, res) => {
-    const id = sync.download({ mode: req.body?.mode === 'full' ? 'restate' : 'append' })
+    const id = sync.download({ mode: req.body?.mode === 'full' ? 'restate' : 'append', announced: true })
     return id ? res.json({ success: true, jobId: id }) : res.status(409).json({ error: 'A sync is already running' })
   }
   app.post('/api/download', download)

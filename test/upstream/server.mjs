@@ -8,6 +8,9 @@ import express from 'express'
 import helmet from 'helmet'
 import { settings, trap } from './settings.mjs'
 import { Prices, generateAll } from './prices.mjs'
+import { History } from './history.mjs'
+import { Oracle } from './oracle.mjs'
+import { pastOf } from './past.mjs'
 import { MarketMemory } from './market.mjs'
 import { Store } from './store.mjs'
 import { Sync } from './sync.mjs'
@@ -25,9 +28,11 @@ if (settings.parquetSource && fs.existsSync(settings.parquetSource)) {
 }
 await generateAll(parquet)
 
-const prices = new Prices(parquet)
-const store = new Store(path.join(settings.dataDir, 'server.db'))
-const market = new MarketMemory(prices)
+const history = new History()
+const prices = new Prices(parquet, history)
+if (history.on) await prices.remember()
+const store = new Store(path.join(settings.dataDir, 'server.db'), history)
+const market = new MarketMemory(prices, history)
 await market.boot()
 const sync = new Sync(prices, store)
 const recorder = new Recorder()
@@ -35,7 +40,8 @@ const compute = new Compute({ store, market, prices, sync, recorder })
 
 const app = express()
 app.set('trust proxy', 1)
-app.use('/__test', recorder.router({ store, sync, prices, fresh: (ask) => compute.fresh(ask) }))
+const oracle = new Oracle(history, compute)
+app.use('/__test', recorder.router({ store, sync, prices, market, oracle, fresh: (ask) => (ask.at ? pastOf(history, ask.at) : compute).fresh(ask) }))
 app.use(recorder.middleware())
 app.use(helmet())
 app.use(cors({ origin: settings.origins, credentials: true }))

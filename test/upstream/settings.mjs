@@ -33,6 +33,10 @@ export const settings = {
   syncMs: Number(env.SYNC_DURATION_MS || 3000),
   origins: (env.ALLOWED_ORIGINS || 'http://localhost:5173,http://localhost:8787,http://app.example,http://other.example').split(','),
   jwtSecret: env.JWT_SECRET || 'stand-in-secret-of-at-least-32-characters',
+  historyDays: Number(env.HISTORY_DAYS || 0), // 0: since 2011
+  tickers: (env.TICKERS || '').split(',').filter(Boolean), // empty: all
+  seedBots: env.SEED_BOTS !== '0',
+  remember: env.REMEMBER === '1',
   off: new Set((env.TRAPS_OFF || '').split(',').filter(Boolean)),
 }
 

@@ -2,12 +2,13 @@
 import crypto from 'node:crypto'
 import Database from 'better-sqlite3'
 import { bots as seedBots } from './seed.mjs'
-import { trap } from './settings.mjs'
+import { settings, trap } from './settings.mjs'
 
 const columns = ['ownerId', 'name', 'visibility', 'tags', 'fundSlot', 'backtestMode', 'backtestCostBps', 'payload', 'isDraft']
 
 export class Store {
-  constructor(file) {
+  constructor(file, history) {
+    this.history = history
     this.db = new Database(file)
     this.db.pragma('journal_mode = WAL')
     this.db.exec(`
@@ -22,11 +23,13 @@ export class Store {
 
   reset() {
     this.db.exec('DELETE FROM bots; DELETE FROM bot_metrics; DELETE FROM results;')
-    for (const b of seedBots()) this.insert(b)
+    this.history.clear()
+    if (settings.seedBots) for (const b of seedBots()) this.insert(b)
     this.note('reset')
   }
 
   note(what, detail = {}) {
+    if (what === 'bot') this.history.bot(detail.bot, this.bot(detail.bot, true))
     this.log.push({ version: this.log.length + 1, at: Date.now(), what, ...detail })
     if (this.log.length > 20_000) this.log.splice(0, 10_000)
   }
@@ -82,6 +85,7 @@ export class Store {
   saveMetrics(id, metrics) {
     const now = Date.now()
     this.db.prepare('INSERT OR REPLACE INTO bot_metrics VALUES (?,?,?,?)').run(id, JSON.stringify(metrics), now, now)
+    this.history.metricsSaved(id, metrics)
     this.note('metrics', { bot: id })
   }
 
@@ -96,14 +100,16 @@ export class Store {
     return row ? { answer: JSON.parse(row.answer), cachedAt: row.cachedAt } : null
   }
 
-  saveRow(kind, botId, hash, dataDate, answer, midSync) {
+  saveRow(kind, botId, hash, dataDate, answer, midSync, number) {
     if (midSync && !trap('mid-sync-rows')) return
     const variant = trap('one-row-a-bot') ? '' : hash
     this.db.prepare('INSERT OR REPLACE INTO results VALUES (?,?,?,?,?,?,?,?)').run(kind, botId, variant, hash, dataDate, JSON.stringify(answer), Date.now(), midSync ? 1 : 0)
+    this.history.row(kind, botId, hash, dataDate, number)
   }
 
   clearRows(botId) {
     const done = botId ? this.db.prepare('DELETE FROM results WHERE botId = ?').run(botId) : this.db.prepare('DELETE FROM results').run()
+    this.history.rowsCleared(botId)
     this.note('rows cleared', { bot: botId ?? null })
     return done.changes
   }

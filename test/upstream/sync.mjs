@@ -21,25 +21,25 @@ export class Sync {
     return this.job !== null
   }
 
-  start({ source = 'tiingo', mode = 'append', durationMs = settings.syncMs, id = null } = {}) {
+  start({ source = 'tiingo', mode = 'append', durationMs = settings.syncMs, id = null, announced = false } = {}) {
     if (this.job) return false
     const all = this.prices.list()
     this.job = { pid: process.pid, startedAt: new Date().toISOString(), tickerCount: all.length, syncedCount: 0, phase: 'preparing', source }
     this.killed = false
     this.syncedToday = 0
     this.store.note('sync started', { mode })
-    this.done = this.run(all, mode, durationMs, source, id)
+    this.done = this.run(all, mode, durationMs, source, id, { at: Date.now(), announced })
     return true
   }
 
-  async run(all, mode, durationMs, source, id) {
+  async run(all, mode, durationMs, source, id, sync) {
     const began = Date.now()
     let status = 'success'
     this.job.phase = 'downloading'
     try {
       for (const [i, ticker] of all.entries()) {
         if (this.killed) { status = 'error'; break }
-        await this.prices.rewrite(ticker, mode)
+        await this.prices.rewrite(ticker, mode, sync)
         this.job.syncedCount = this.syncedToday = i + 1
         this.store.note('file', { ticker, mode })
         if (id) this.jobs.get(id).syncedTickers.push(ticker)

@@ -1,0 +1,245 @@
+package oracle
+
+import (
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"regexp"
+	"strings"
+	"testing"
+	"time"
+
+	"warmfront/keying/rule"
+	"warmfront/test/harness"
+)
+
+// mutation is how the lack of a rule is looked for: random operations of a plan in which it shows soon,
+// or else a scenario.
+type mutation struct {
+	rule  rule.Rule
+	shows string // what the answer that is wrong for the lack of it is wrong in
+	plan  func(*Plan)
+	ops   int // at most
+	play  func(*Plan) []Op
+	// covered says why the lack of this rule alone makes no answer wrong, as far as is known.
+	covered string
+}
+
+const (
+	oldBot  = `another strategy|was not there`
+	oldBars = `the bars`
+)
+
+// made are the operations, and the plan that they belong to.
+func (m mutation) made(seed uint64) (Plan, []Op) {
+	p := usual()
+	m.plan(&p)
+	if m.play != nil {
+		return p, m.play(&p)
+	}
+	return p, p.operations(seed, m.ops)
+}
+
+func scenario(p *Plan) { p.Workers = 1 }
+
+// longSync is one that lasts so long that a scenario can tell its parts apart.
+func longSync(p *Plan) { p.Workers, p.SyncTook, p.Settle = 1, 12*time.Second, 6*time.Second }
+
+// mutations has every rule that Warmfront can be built without.
+var mutations = []mutation{
+	{rule: rule.WriteForgets, shows: oldBot, plan: editing, ops: 1500},
+	{rule: rule.WriteShared, shows: oldBot, plan: editing, ops: 1500},
+	{rule: rule.WriteUnbelieved, shows: oldBot, plan: slowEditing, ops: 4000},
+	{rule: rule.RevisionAfter, shows: oldBot, plan: slowEditing, ops: 4000},
+	{rule: rule.RevisionKeyed, shows: oldBot, plan: editing, ops: 1500},
+	{rule: rule.MetricsKeyed, shows: `with the metrics`, plan: correlating, ops: 1500},
+	{rule: rule.CutOffUnsure, shows: oldBot, plan: outages, ops: 4000},
+	{rule: rule.GenerationKeyed, shows: oldBars, plan: syncing, ops: 2000},
+	{rule: rule.DataAfter, shows: oldBars, plan: syncing, ops: 2000, covered: "such an answer is kept under a generation that is over: nobody looks there (generation-keyed)"},
+	{rule: rule.Provisional, shows: oldBars, plan: slowSyncing, ops: 4000},
+	{rule: rule.SettledMoves, shows: oldBars, plan: longSync, play: lateTicker},
+	{rule: rule.FirstForced, shows: oldBars, plan: syncing, ops: 2000, covered: "an older row is known by its cachedAt and not kept, a younger one for minutes (rows-proven)"},
+	{rule: rule.ForeignForced, shows: `^benchmark`, plan: foreign, ops: 2000},
+	{rule: rule.OptionsNamed, shows: `^(seed|blockSize|years)`, plan: reporting, ops: 2000},
+	{rule: rule.BehindShort, shows: `^kept for long`, plan: appending, ops: 6000},
+	{rule: rule.RowsProven, shows: oldBars, plan: scenario, play: func(*Plan) []Op { return oldRows() }},
+	{rule: rule.AdminClears, shows: oldBars, plan: scenario, play: func(*Plan) []Op { return staleBars() }},
+}
+
+func editing(p *Plan) {
+	p.Calms, p.Mix = false, Mix{"run": 60, "edit": 12, "tag": 3, "bot-sanity": 10, "delete": 1, "restore": 3, "create": 1}
+}
+
+func slowEditing(p *Plan) {
+	editing(p)
+	p.Delay = 0.5
+}
+
+func correlating(p *Plan) {
+	p.Calms, p.Mix = false, Mix{"run": 30, "optimize": 40, "recommend": 20, "metrics": 6}
+}
+
+func outages(p *Plan) {
+	editing(p)
+	p.Mix = p.Mix.with(Mix{"outage": 2, "restart": 0.2})
+}
+
+func syncing(p *Plan) {
+	p.Calms, p.Mix = false, everything().with(Mix{"sync": 1.5, "candles": 20, "edit": 1, "delete": 0, "outage": 0, "restart": 0, "create": 0, "memory-lost": 0})
+}
+
+// appending leaves the server with the bars that it has in memory.
+func appending(p *Plan) {
+	p.Calms, p.Mix, p.Settle = false, Mix{"run": 50, "candles": 10, "adhoc": 10, "sync": 0.7}, 300*time.Millisecond
+}
+
+// slowSyncing has syncs that go on for long after the last that can be seen of them.
+func slowSyncing(p *Plan) {
+	syncing(p)
+	p.SyncTook, p.Settle = 3*time.Second, time.Second
+	p.Mix = Mix{"run": 25, "optimize": 25, "recommend": 10, "candles": 20, "run-now": 0.2, "download": 0.2}
+}
+
+func foreign(p *Plan) { p.Calms, p.Mix = false, Mix{"run": 100, "optimize": 5, "edit": 1} }
+
+func reporting(p *Plan) {
+	p.Calms, p.Mix = false, Mix{"bot-sanity": 80, "edit": 8, "run": 10, "invalidate-bot": 1}
+}
+
+// quickly caught are those that every go test looks for; make mutations looks for all.
+var quickly = []rule.Rule{rule.RevisionKeyed, rule.WriteShared, rule.ForeignForced}
+
+// TestOracleCatchesAMissingRule takes one rule after the other out of Warmfront: an oracle that does not
+// notice is worth nothing. MUTATIONS=all takes each, MUTATIONS=<rule>,<rule> these.
+func TestOracleCatchesAMissingRule(t *testing.T) {
+	mutable, err := harness.NewLab("node", "redis-server")
+	if err == nil {
+		err = mutable.Build("mutations")
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = mutable.Close() })
+	seed := number(t, "ORACLE_SEED", 1)
+	var table []string
+	for _, m := range chosen() {
+		t.Run(string(m.rule), func(t *testing.T) {
+			if !isAsked(t, m.rule) {
+				table = append(table, fmt.Sprintf("%-17s NOT asked for: Warmfront can't be built without it", m.rule))
+				t.Fatal(table[len(table)-1])
+			}
+			row, caught := catch(t, mutable, m, seed)
+			table = append(table, row)
+			if !caught && m.covered == "" {
+				t.Error(row)
+			}
+		})
+	}
+	t.Log("\n" + strings.Join(table, "\n"))
+}
+
+func chosen() (some []mutation) {
+	names := os.Getenv("MUTATIONS")
+	for _, m := range mutations {
+		fast := false
+		for _, r := range quickly {
+			fast = fast || r == m.rule
+		}
+		if names == "all" || names == "" && fast || strings.Contains(","+names+",", ","+string(m.rule)+",") {
+			some = append(some, m)
+		}
+	}
+	return some
+}
+
+// TestOracleFindsNothingInTheMutationsPlans plays them with all rules in force, as many operations as it
+// took to catch the lack of the rule: otherwise that is not what was caught. CONTROLS says which.
+func TestOracleFindsNothingInTheMutationsPlans(t *testing.T) {
+	for _, m := range mutations {
+		if names := os.Getenv("CONTROLS"); names == "all" || strings.Contains(","+names+",", ","+string(m.rule)+",") {
+			t.Run(string(m.rule), func(t *testing.T) {
+				seed := number(t, "ORACLE_SEED", 1)
+				p, ops := m.made(seed)
+				judge(t, p, ops, seed)
+			})
+		}
+	}
+}
+
+// catch plays without the rule and says what became of it.
+func catch(t *testing.T, mutable *harness.Lab, m mutation, seed uint64) (row string, caught bool) {
+	t.Helper()
+	p, ops := m.made(seed)
+	p.Without = string(m.rule)
+	summary, wrong, err := play(mutable, p, ops)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if wrong == nil {
+		row := fmt.Sprintf("%-17s not caught in %d operations, %.1fs", m.rule, summary.Ops, summary.Took.Seconds())
+		if m.covered != "" {
+			row += ": " + m.covered
+		}
+		return row, false
+	}
+	if testing.Verbose() {
+		t.Log(wrong)
+	}
+	if !regexp.MustCompile(m.shows).MatchString(wrong.reason()) {
+		return fmt.Sprintf("%-17s caught SOMETHING ELSE after %d operations: %.150s", m.rule, wrong.Op.N, wrong.sort()), false
+	}
+	return fmt.Sprintf("%-17s caught after %4d operations, %5.1fs: %.150s", m.rule, wrong.Op.N, summary.Took.Seconds(), wrong.sort()), true
+}
+
+// isAsked reports whether Warmfront's source asks anywhere if the rule is off.
+func isAsked(t *testing.T, r rule.Rule) (asked bool) {
+	t.Helper()
+	name := ""
+	for n, value := range ruleNames(t) {
+		if value == string(r) {
+			name = n
+		}
+	}
+	for _, dir := range []string{"proxy", "keying"} {
+		err := filepath.WalkDir(filepath.Join("..", "..", dir), func(path string, _ fs.DirEntry, err error) error {
+			if err != nil || filepath.Ext(path) != ".go" || strings.HasSuffix(path, "_test.go") {
+				return err
+			}
+			source, err := os.ReadFile(path)
+			asked = asked || strings.Contains(string(source), "rule.Off(rule."+name+")")
+			return err
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	return asked
+}
+
+// ruleNames gives every rule's name in the source, and what it is called in WARMFRONT_WITHOUT.
+func ruleNames(t *testing.T) map[string]string {
+	t.Helper()
+	source, err := os.ReadFile(filepath.Join("..", "..", "keying", "rule", "rule.go"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	names := map[string]string{}
+	for _, found := range regexp.MustCompile(`(\w+) +Rule = "(.*)"`).FindAllStringSubmatch(string(source), -1) {
+		names[found[1]] = found[2]
+	}
+	return names
+}
+
+// TestOracleHasAMutationForEveryRule keeps the list complete.
+func TestOracleHasAMutationForEveryRule(t *testing.T) {
+	listed := map[string]bool{}
+	for _, m := range mutations {
+		listed[string(m.rule)] = true
+	}
+	for _, name := range ruleNames(t) {
+		if !listed[name] {
+			t.Errorf("no mutation takes %q out", name)
+		}
+	}
+}

@@ -1,0 +1,252 @@
+package oracle
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"maps"
+	"net/http"
+	"strings"
+	"sync"
+	"time"
+
+	"warmfront/test/harness"
+)
+
+// A Plan is how a run is made: which world, which operations, from how many workers.
+type Plan struct {
+	Settings
+	Mix      Mix
+	Direct   float64 // share of writes that go around Warmfront
+	Delay    float64 // share of requests that the server is slow with
+	Calms    bool    // between times in which much happens
+	Workers  int
+	Replicas int  // how many Warmfronts are asked; 0 is the server itself
+	Survey   bool // goes on after a wrong answer, to find others
+}
+
+// A run is the operations of one plan in one world, until they are done or one was answered wrong.
+type run struct {
+	world   *World
+	checker *checker
+	summary Summary
+
+	mu   sync.Mutex
+	past []happened // everything but what is checked
+}
+
+// happened is an operation that changed something, with its beginning and end.
+type happened struct {
+	op          Op
+	began, over time.Time
+}
+
+// before tells what happened shortly before and while an answer came, for a failure's message.
+func (r *run) before(q question) string {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	var b strings.Builder
+	for _, h := range r.past {
+		began, over := h.began.UnixMilli()-q.From, h.over.UnixMilli()-q.From
+		if h.op.Kind == "pause" || over < -3000 || h.began.UnixMilli() > q.To {
+			continue
+		}
+		strategy := ""
+		if h.op.Strategy != nil {
+			strategy = fmt.Sprint(" strategy ", *h.op.Strategy)
+		}
+		fmt.Fprintf(&b, "    %+6d to %+6d ms: %s by %d %s%s\n", began, over, h.op.Kind, h.op.Replica, h.op.Path, strategy)
+	}
+	return b.String()
+}
+
+// play plays the operations and gives what was wrong, nil when nothing was. The error says that the
+// test itself could not go on.
+func play(lab *harness.Lab, p Plan, ops []Op) (*Summary, *Wrong, error) {
+	world, err := newWorld(lab, p.Settings)
+	if err != nil {
+		return nil, nil, err
+	}
+	defer world.close()
+	ctx, cancel := context.WithCancelCause(context.Background())
+	defer cancel(nil)
+	r := &run{world: world, summary: newSummary()}
+	r.checker = newChecker(world, cancel, r.before, p.Survey)
+	began := time.Now()
+	next := make(chan Op)
+	var workers sync.WaitGroup
+	for range p.Workers {
+		workers.Go(func() {
+			for op := range next {
+				if err := r.timed(ctx, op); err != nil {
+					cancel(err)
+				}
+			}
+		})
+	}
+	for _, op := range ops {
+		select {
+		case next <- op:
+			r.summary.Ops++
+			continue
+		case <-ctx.Done():
+		}
+		break
+	}
+	close(next)
+	workers.Wait()
+	wrong, err := r.checker.finish()
+	r.summary.Wrong = r.checker.wrongs
+	r.summary.Took = time.Since(began)
+	r.summary.Checked = r.checker.checked
+	if cause := context.Cause(ctx); err == nil && wrong == nil && cause != nil {
+		err = cause
+	}
+	if wrong != nil {
+		wrong.Tail = world.tail()
+	}
+	return &r.summary, wrong, err
+}
+
+func (r *run) timed(ctx context.Context, op Op) error {
+	began := time.Now()
+	err := r.do(ctx, op)
+	if !op.Check {
+		r.mu.Lock()
+		defer r.mu.Unlock()
+		r.past = append(r.past, happened{op, began, time.Now()})
+	}
+	return err
+}
+
+// do does one operation. No answer is no error: replicas are being killed.
+func (r *run) do(ctx context.Context, op Op) error {
+	if !op.Check {
+		r.summary.count("done: " + op.Kind)
+	}
+	switch op.Kind {
+	case "restart":
+		if op.Replica < 0 {
+			return nil
+		}
+		return r.world.restart(op.Replica)
+	case "flush":
+		return r.world.flushRedis()
+	case "redis-stop":
+		r.world.stopRedis()
+		return nil
+	case "redis-start":
+		return r.world.startRedis()
+	case "sync":
+		return r.world.sync(op.Mode, time.Duration(op.TookMS)*time.Millisecond)
+	case "memory-lost":
+		return r.world.send(http.MethodPost, "/__test/restart", struct{}{}, nil)
+	case "pause": // of a scenario: until time has passed for all that waits for it
+		return r.pause(ctx, time.Duration(op.TookMS)*time.Millisecond)
+	case "settled":
+		return r.settled(ctx)
+	case "synced":
+		return r.synced()
+	}
+	if op.DelayMS > 0 || op.LateMS > 0 {
+		path, _, _ := strings.Cut(op.Path, "?")
+		if err := r.world.up.Override(harness.Override{Method: op.Method, Path: path, Times: 1, DelayMS: op.DelayMS, AnswerDelayMS: op.LateMS}); err != nil {
+			return err
+		}
+	}
+	req, err := r.request(op)
+	if err != nil {
+		return err
+	}
+	before := time.Now()
+	a, err := harness.Send(ctx, r.world.client, req)
+	after := time.Now()
+	if err != nil || a.Broken != nil {
+		r.summary.unanswered(op, err)
+		return nil
+	}
+	r.summary.answered(op, a)
+	if op.Check {
+		r.checker.check(op, a, before, after)
+	}
+	return nil
+}
+
+// pause lets time pass, as time is what a scenario's rule is about.
+func (r *run) pause(ctx context.Context, d time.Duration) error {
+	select {
+	case <-ctx.Done():
+	case <-time.After(d):
+	}
+	return nil
+}
+
+// synced waits until the server's sync is over.
+func (r *run) synced() error {
+	return harness.Until(30*time.Second, func() error {
+		var state struct{ Syncing bool }
+		err := r.world.send(http.MethodGet, "/__test/state", nil, &state)
+		if err == nil && state.Syncing {
+			err = errors.New("the server is still syncing")
+		}
+		return err
+	})
+}
+
+// settled waits until both Warmfronts take the data for settled.
+func (r *run) settled(ctx context.Context) error {
+	return harness.Until(30*time.Second, func() error {
+		for i := range r.world.replicas {
+			if _, ready, err := harness.Ready(r.world.url(i)); err != nil || (ready.Provisional && ctx.Err() == nil) {
+				return fmt.Errorf("replica %d is not settled (%w)", i, err)
+			}
+		}
+		return nil
+	})
+}
+
+// request is the operation as it is sent: with fresh ids, and with the payload that is saved if only
+// tags change.
+func (r *run) request(op Op) (harness.Request, error) {
+	req := harness.Request{Method: op.Method, URL: r.world.url(op.Replica) + op.Path, Header: []string{"Accept-Encoding: gzip"}}
+	if op.Header != "" {
+		req.Header = append(req.Header, op.Header)
+	}
+	if strings.HasPrefix(op.Path, "/api/admin/") || op.Path == "/api/download" {
+		req.Header = append(req.Header, "Authorization: Bearer "+r.world.token)
+	}
+	body := maps.Clone(op.Body)
+	if op.Strategy != nil {
+		body["payload"] = payload(*op.Strategy)
+	}
+	if op.Kind == "tag" {
+		saved, err := r.saved(op.Path)
+		if err != nil {
+			return req, err
+		}
+		body["payload"] = saved
+	}
+	if body != nil {
+		b, err := json.Marshal(body)
+		if err != nil {
+			return req, err
+		}
+		req.Body = b
+	}
+	return req, nil
+}
+
+// saved is the bot's payload with other ids.
+func (r *run) saved(path string) (string, error) {
+	var shown struct{ Bot struct{ Payload string } }
+	var tree any
+	err := r.world.send(http.MethodGet, path+"?userId="+owner, nil, &shown)
+	if err == nil {
+		err = json.Unmarshal([]byte(shown.Bot.Payload), &tree)
+	}
+	if err != nil {
+		return payload(0), nil // the bot is deleted at the moment
+	}
+	return harness.FreshIDs(tree), nil
+}

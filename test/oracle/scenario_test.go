@@ -1,0 +1,79 @@
+package oracle
+
+import "strings"
+
+// Where the lack of a rule shows only after several things in a certain order, random operations would
+// take too long. These are such orders; what they are answered is checked as everything is.
+
+func runOf(replica, bot int, mode string) Op {
+	return Op{
+		Kind: "run", Replica: replica, Method: "POST", Path: "/api/bots/" + botID(bot) + "/run-backtest",
+		Body: map[string]any{"mode": mode}, Check: true,
+	}
+}
+
+func optimizeOf(replica int, bots ...int) Op {
+	var ids []string
+	for _, bot := range bots {
+		ids = append(ids, botID(bot))
+	}
+	return Op{Kind: "optimize", Replica: replica, Method: "POST", Path: "/api/correlation/optimize", Body: map[string]any{"botIds": ids}, Check: true}
+}
+
+func adhocOf(strategy int) Op {
+	return Op{Kind: "adhoc", Method: "POST", Path: "/api/backtest", Strategy: &strategy, Body: map[string]any{"mode": "CC"}, Check: true}
+}
+
+func posted(kind, path string, body map[string]any) Op {
+	return Op{Kind: kind, Replica: 1, Method: "POST", Path: path, Body: body}
+}
+
+func pause(ms int) Op { return Op{Kind: "pause", TookMS: ms} }
+
+// repeated is a scenario several times.
+func repeated(times int, ops ...Op) (all []Op) {
+	for range times {
+		all = append(all, ops...)
+	}
+	return renumbered(all)
+}
+
+// staleBars: what an admin clears is what answers were made of that were kept since a sync that changed
+// no date, and so did not show that the server computes from the bars of before.
+func staleBars() []Op {
+	return repeated(3,
+		Op{Kind: "memory-lost"}, pause(500),
+		Op{Kind: "sync", Mode: "restate", TookMS: 200}, pause(2000), Op{Kind: "settled"},
+		runOf(0, 0, "CC"), runOf(0, 0, "CC"),
+		posted("invalidate", "/api/admin/cache/invalidate", map[string]any{}),
+		runOf(0, 0, "CC"), runOf(1, 0, "CC"),
+	)
+}
+
+// oldRows: a correlation of rows from before a restatement, which go when the bots are run in another
+// mode, one that a restatement does not concern, so that their metrics are what they were.
+func oldRows() []Op {
+	return repeated(3,
+		runOf(0, 2, "OO"), runOf(0, 3, "OO"), optimizeOf(0, 2, 3),
+		Op{Kind: "sync", Mode: "restate", TookMS: 200}, pause(2000), Op{Kind: "settled"},
+		optimizeOf(0, 2, 3), runOf(0, 2, "OO"), runOf(0, 3, "OO"), optimizeOf(0, 2, 3),
+	)
+}
+
+// lateTicker: rows are made between the last change that can be seen of a sync and the change of a ticker
+// that is not watched, because bots use more than that. They outlive the sync.
+func lateTicker(p *Plan) []Op {
+	between := int(p.SyncTook.Milliseconds()) * (2*at("XOM") - 1) / (2 * len(tickers))
+	return repeated(1,
+		adhocOf(4), runOf(0, 0, "CC"), runOf(0, 1, "CC"), runOf(0, 3, "CC"), pause(500), optimizeOf(0, 0, 3), pause(500),
+		posted("download", "/api/download", map[string]any{"mode": "full"}), pause(between),
+		runOf(0, 2, "OO"), runOf(0, 3, "OO"), optimizeOf(0, 2, 3),
+		pause(int(p.SyncTook.Milliseconds())-between+500), Op{Kind: "settled"},
+		optimizeOf(0, 2, 3), runOf(0, 2, "OO"), runOf(0, 3, "OO"), optimizeOf(0, 2, 3),
+	)
+}
+
+// at is a ticker's place in the order in which a sync rewrites them.
+func at(ticker string) int {
+	return strings.Count(strings.SplitN(strings.Join(tickers, " ")+" ", ticker+" ", 2)[0], " ")
+}
