@@ -121,7 +121,27 @@ func TestReplicaThatIsCutOffAsksTheServerEachTime(t *testing.T) {
 	if curve(t, now) == curve(t, old) {
 		t.Fatalf("without Redis the other replica serves the old backtest\n%s", now)
 	}
-	expect(t, post(t, two.URL+runPath, `{}`), 200, "X-Cache: HIT", "X-Cache-Tier: memory")
+	// There is another: what that has heard of the data can't be known.
+	expect(t, post(t, two.URL+runPath, `{}`), 200, "X-Cache: PASS", "X-Cache-Tier: upstream")
+}
+
+func TestTheOnlyReplicaGoesOnWithItsMemoryWhenItIsCutOff(t *testing.T) {
+	up, r := upstream(t), redisServer(t)
+	w := warmfront(t, up.URL, harness.Env{"REDIS_URL": r.URL(), "REVISION_INTERVAL": "1h"})
+	old := post(t, w.URL+runPath, `{}`)
+	expect(t, old, 200, "X-Cache: MISS")
+	ok(t, r.Signal(syscall.SIGSTOP))
+	defer func() { ok(t, r.Signal(syscall.SIGCONT)) }()
+	for range 5 {
+		expect(t, post(t, w.URL+runPath, `{}`), 200, "X-Cache: HIT", "X-Cache-Tier: memory")
+	}
+	edit(t, up, w.URL, "bot-7", map[string]any{"payload": payload(t, up, "bot-9")})
+	now := post(t, w.URL+runPath, `{}`)
+	expect(t, now, 200, "X-Cache: MISS")
+	if curve(t, now) == curve(t, old) {
+		t.Fatalf("the old backtest\n%s", now)
+	}
+	expect(t, post(t, w.URL+runPath, `{}`), 200, "X-Cache: HIT", "X-Cache-Tier: memory")
 }
 
 func TestRunOfABotCountsForItsCorrelations(t *testing.T) {

@@ -105,6 +105,7 @@ func New(client redis.UniversalClient, prefix string, ttl time.Duration, hear fu
 		marks: map[Subject]uint64{}, all: map[Class]uint64{}, mine: map[Subject]int{}, doubts: map[Subject]time.Time{},
 		others: map[Subject]bool{}, tokens: map[string]bool{}, own: map[int64]bool{},
 	}
+	b.alone.Store(true) // as far as is known
 	if client == nil {
 		b.life = rand.Text()
 	}
