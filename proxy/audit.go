@@ -230,8 +230,10 @@ func (u *audit) compute(ctx context.Context, a *ask, e *store.Entry) ([]byte, er
 	}
 	end := ending{unsure: true}
 	defer func() { u.p.writeback.end(a.request.Bot, end) }()
-	defer u.p.beginWrite(a.request.Bot)()
+	ended := u.p.beginWrite(a.request.Bot)
 	fresh, err := u.ask(ctx, a)
+	var discarded *errDiscarded
+	ended(err == nil || errors.As(err, &discarded) && discarded.reason != "broken-off")
 	if err == nil {
 		end = ending{saved: e}
 	}

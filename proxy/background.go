@@ -19,14 +19,15 @@ const runBacktest = "run-backtest"
 type background struct {
 	audit     *audit
 	writeback *writeback // nil without METRICS_WRITEBACK
-	// beginWrite hears before, and end after, something of our own moves a bot's saved metrics.
-	beginWrite func(bot string) (end func())
+	// beginWrite hears before, and end after, something of our own moves a bot's saved metrics. Unless it is
+	// certain that the server is done with it, it may move them yet.
+	beginWrite func(bot string) (end func(certain bool))
 }
 
 func (p *Proxy) startBackground() {
-	p.beginWrite = func(bot string) func() {
+	p.beginWrite = func(bot string) func(bool) {
 		write := p.board.Begin(context.Background(), board.Subject{Class: board.Metrics, Name: bot})
-		return func() { write.End(true) }
+		return write.End
 	}
 	p.audit = newAudit(p)
 	p.audit.onDrop = func(key string) { p.board.Post(board.Subject{Class: board.Key, Name: key}) }

@@ -13,6 +13,7 @@ import (
 
 	"github.com/redis/go-redis/v9"
 	"go.uber.org/zap"
+	"golang.org/x/sync/errgroup"
 
 	"warmfront/proxy/board"
 )
@@ -24,6 +25,8 @@ const (
 	maxGrants = 100_000
 	// grantPatience bounds how long a request waits to learn of a grant from Redis.
 	grantPatience = 50 * time.Millisecond
+	// endsAtOnce is how many grants of a caller are being ended at the same time.
+	endsAtOnce = 64
 )
 
 // grants remembers, where answers belong to somebody, which callers the server has let have answers about
@@ -169,13 +172,27 @@ func (g *grants) put(name string, until time.Time) {
 func (g *grants) end(ctx context.Context, names []string) {
 	for _, name := range names {
 		g.forget(name)
-		if g.redis != nil {
-			short, cancel := context.WithTimeout(ctx, grantPatience)
-			g.redis.Del(short, g.prefix+name)
-			cancel()
-		}
-		g.board.Begin(ctx, board.Subject{Class: board.Grant, Name: name}).End(true)
 	}
+	if g.redis != nil {
+		short, cancel := context.WithTimeout(ctx, grantPatience)
+		_, _ = g.redis.Pipelined(short, func(p redis.Pipeliner) error {
+			for _, name := range names {
+				p.Del(short, g.prefix+name)
+			}
+			return nil
+		})
+		cancel()
+	}
+	// A correlation is about as many as a thousand bots, and each notice may wait for half a second.
+	var ends errgroup.Group
+	ends.SetLimit(endsAtOnce)
+	for _, name := range names {
+		ends.Go(func() error {
+			g.board.Begin(ctx, board.Subject{Class: board.Grant, Name: name}).End(true)
+			return nil
+		})
+	}
+	_ = ends.Wait() // none fails
 }
 
 // forget takes a grant away here.

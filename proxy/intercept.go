@@ -111,15 +111,17 @@ func (p *Proxy) isUsable(e *store.Entry) bool {
 }
 
 // flightKey separates those whose key is certain from those who only ask the server. While a write is
-// under way a call may have begun before it and end after: that one is nobody else's. A caller that has
-// no grant asks for itself.
+// under way a call may have begun before it and end after: that one is nobody else's. Nor does a call that
+// began before a write serve who comes after it, though another may have written back what was there
+// before, and the key be the same: what the server saw in between isn't told. A caller that has no grant
+// asks for itself.
 func (p *Proxy) flightKey(a *ask) string {
 	if !a.may(false) {
 		return fmt.Sprint("caller ", p.grants.names(a), a.key, a.sure, a.epochs, p.board.Epoch(board.Data, ""), ownFlight(a))
 	}
 	switch {
 	case a.sure && a.still:
-		return a.key
+		return fmt.Sprint(a.key, a.epochs)
 	case !a.still || !p.board.Sure() || p.board.Writing(board.Data, ""):
 		return "alone " + rand.Text()
 	}
@@ -251,7 +253,7 @@ func (p *Proxy) isPublic() bool {
 func (p *Proxy) dataFor(a *ask) keying.Data {
 	d := keying.Data{
 		Date: a.data.Date, Generation: a.data.GenerationFor(a.request.Bots), Epoch: p.cfg.Epoch,
-		Today: time.Now().UTC().Format(time.DateOnly),
+		Today: day(time.Now()),
 	}
 	if rule.Off(rule.GenerationKeyed) {
 		d.Date, d.Generation = "2000-01-01", ""

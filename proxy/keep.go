@@ -215,12 +215,18 @@ func (p *Proxy) changed(ctx context.Context, a *ask) (reason string) {
 			}
 		}
 	}
+	if a.request.Today && day(a.started.Add(-skewMargin)) != day(time.Now()) {
+		return "day-changed" // the server may have come to it later than we
+	}
 	now, sure := p.data.Current()
 	if (!sure || now.GenerationFor(a.request.Bots) != a.data.GenerationFor(a.request.Bots)) && !rule.Off(rule.DataAfter) {
 		return "data-changed"
 	}
 	return ""
 }
+
+// day is the date in UTC, as the server has it.
+func day(at time.Time) string { return at.UTC().Format(time.DateOnly) }
 
 // storedHeader is what of an answer's header is stored: the end-to-end fields, less those that
 // belong to one origin or to one form of the body.

@@ -100,8 +100,10 @@ func (w *writeback) try(j *job, metrics savedMetrics) error {
 		}
 	}
 	j.sent = true
-	defer w.p.beginWrite(j.bot)()
-	return w.client.SaveMetrics(w.ctx, j.bot, w.p.ownCredentials(w.ctx), metrics.object())
+	ended := w.p.beginWrite(j.bot)
+	err := w.client.SaveMetrics(w.ctx, j.bot, w.p.ownCredentials(w.ctx), metrics.object())
+	ended(err == nil || errors.Is(err, upstream.ErrStatus))
+	return err
 }
 
 // isLast reports whether the job's answer is still the bot's last, and no run of it is under way.

@@ -322,13 +322,13 @@ func TestOwnWritesAreAnnounced(t *testing.T) {
 	s := &metricsServer{}
 	w := startWriteback(t, s)
 	var said []string
-	w.p.beginWrite = func(bot string) func() {
+	w.p.beginWrite = func(bot string) func(bool) {
 		said = append(said, "begin "+bot)
-		return func() { said = append(said, "end "+bot) }
+		return func(certain bool) { said = append(said, fmt.Sprint("end ", bot, " ", certain)) }
 	}
 	w.hit("b", variant("1", `"cagr":0.1`))
 	settled(t, w)
-	if got := strings.Join(said, ", "); got != "begin b, end b" {
+	if got := strings.Join(said, ", "); got != "begin b, end b true" {
 		t.Errorf("announced %q", got)
 	}
 }

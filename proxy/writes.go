@@ -67,6 +67,10 @@ func effectOf(r *http.Request) effect {
 	return effect{}
 }
 
+// maxNamedBot bounds the ids that are remembered of writes, in bytes: anybody may make up one. A write to a
+// longer one counts as one to all.
+const maxNamedBot = 512
+
 // botOf tells what a write under /api/bots concerns: a bot, only its saved metrics, or any bot.
 func botOf(escaped string) board.Subject {
 	segments := strings.Split(strings.TrimRight(escaped, "/"), "/")
@@ -74,7 +78,7 @@ func botOf(escaped string) board.Subject {
 		return board.Subject{Class: board.Bot}
 	}
 	id, err := url.PathUnescape(segments[3])
-	if err != nil {
+	if err != nil || len(id) > maxNamedBot {
 		return board.Subject{Class: board.Bot}
 	}
 	if len(segments) == 5 && strings.EqualFold(segments[4], "metrics") {

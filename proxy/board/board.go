@@ -76,6 +76,7 @@ type Board struct {
 	old       atomic.Bool   // Redis knows no flags of scripts
 	alone     atomic.Bool   // no other replica was there at the last look
 	leaseEnds atomic.Int64  // nanoseconds since start
+	sureFrom  atomic.Int64  // the same
 	wake      chan struct{} // holds one: somebody wants a look now
 	behind    sync.WaitGroup
 
@@ -111,9 +112,16 @@ func New(client redis.UniversalClient, prefix string, ttl time.Duration, hear fu
 	return b
 }
 
-// Sure reports whether no notice of another replica can have been missed.
+// Sure reports whether no notice of another replica can have been missed. When Redis was away it takes a
+// lease longer than InTouch: another replica, which reads again a little later, has yet to say what it could
+// not say meanwhile.
 func (b *Board) Sure() bool {
-	return b.client == nil || rule.Off(rule.CutOffUnsure) || int64(time.Since(b.start)) < b.leaseEnds.Load()
+	return rule.Off(rule.CutOffUnsure) || b.InTouch() && int64(time.Since(b.start)) >= b.sureFrom.Load()
+}
+
+// InTouch reports whether the board was read lately.
+func (b *Board) InTouch() bool {
+	return b.client == nil || int64(time.Since(b.start)) < b.leaseEnds.Load()
 }
 
 // SureOfData is Sure for what changes through replicas only seldom: a replica that was the only one when it
@@ -180,9 +188,9 @@ func (b *Board) Begin(ctx context.Context, s Subject) *Write {
 	if b.client == nil || rule.Off(rule.WriteShared) {
 		return w
 	}
-	token := rand.Text() + "|" + s.text()
+	token := b.id + rand.Text() + "|" + s.text()
 	n, err := int64(0), errUnsure
-	if b.Sure() { // otherwise it is known to be gone, and nobody need wait to be told so
+	if b.InTouch() { // otherwise it is known to be gone, and nobody need wait to be told so
 		n, err = b.putUp(ctx, s, token)
 	}
 	if err != nil {

@@ -2,8 +2,6 @@ package upstream
 
 import (
 	"context"
-	"crypto/rand"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"net/http"
@@ -88,10 +86,13 @@ func NewDataWatch(c *Client, a *Admin, b *board.Board, set DataSettings, log *za
 // cleared or its data changed through Warmfront right now, or the board has lost its record.
 func (d *DataWatch) Current() (state *DataState, sure bool) {
 	raw, version := d.board.Record()
-	shared := d.board.Sure()
+	shared := d.board.InTouch()
 	d.mu.Lock()
-	if shared && version > 0 && version != d.version {
-		d.adopt(raw, version)
+	// What this replica saw alone is compared with what the others agreed on before either is believed.
+	if shared && d.version != ownVersion {
+		if theirs, ok := d.read(raw, version); ok {
+			d.adopt(theirs, version)
+		}
 	}
 	state = d.state
 	lost := shared && state != nil && version != d.version
@@ -104,16 +105,6 @@ func (d *DataWatch) Current() (state *DataState, sure bool) {
 	}
 	at := d.askedAt.Load()
 	return state, !lost && d.board.SureOfData() && at != 0 && time.Since(time.Unix(0, at)) < d.patience() && !d.board.Writing(board.Data, "")
-}
-
-// adopt makes the board's record the state. The caller holds mu.
-func (d *DataWatch) adopt(raw []byte, version int64) {
-	var r record
-	if err := json.Unmarshal(raw, &r); err != nil {
-		d.log.Error("the replicas' record of the data can't be read", zap.Error(err))
-		return
-	}
-	d.state, d.version = stateOf(r), version
 }
 
 func stateOf(r record) *DataState {
@@ -138,13 +129,16 @@ func (d *DataWatch) Poke() {
 	}
 }
 
+// reachEvery is how often a replica that is cut off looks whether it still is.
+const reachEvery = 50 * time.Millisecond
+
 // boardPatience is how long the first look waits to hear what other replicas have agreed on.
 const boardPatience = time.Second
 
 // Run polls until ctx ends. Before the first success it asks every second: a private network's DNS
 // may need that long after a start.
 func (d *DataWatch) Run(ctx context.Context) {
-	for end := time.Now().Add(boardPatience); !d.board.Sure() && time.Now().Before(end) && ctx.Err() == nil; {
+	for end := time.Now().Add(boardPatience); !d.board.InTouch() && time.Now().Before(end) && ctx.Err() == nil; {
 		pause(ctx, 10*time.Millisecond, nil)
 	}
 	for ctx.Err() == nil {
@@ -154,7 +148,21 @@ func (d *DataWatch) Run(ctx context.Context) {
 		if state, _ := d.Current(); err != nil && state == nil {
 			wait = min(wait, time.Second)
 		}
+		d.rest(ctx, wait)
+	}
+}
+
+// rest waits for the next look. What this replica knows alone it tells as soon as the board is in reach.
+func (d *DataWatch) rest(ctx context.Context, wait time.Duration) {
+	d.mu.Lock()
+	cutOff := d.version == ownVersion && !d.board.InTouch()
+	d.mu.Unlock()
+	if !cutOff {
 		pause(ctx, wait, d.kick)
+		return
+	}
+	for end := time.Now().Add(wait); time.Now().Before(end) && !d.board.InTouch() && ctx.Err() == nil; {
+		pause(ctx, reachEvery, nil)
 	}
 }
 
@@ -171,7 +179,8 @@ func pause(ctx context.Context, wait time.Duration, kick <-chan struct{}) {
 // Poll asks once. Replicas that see the same change at the same time agree on who was first.
 func (d *DataWatch) Poll(ctx context.Context) error {
 	for range 3 {
-		known, version, due := d.base()
+		b := d.base()
+		known := b.known
 		o, err := d.observe(ctx, known)
 		if err != nil {
 			if errors.Is(err, ErrDown) && ctx.Err() == nil {
@@ -184,8 +193,14 @@ func (d *DataWatch) Poll(ctx context.Context) error {
 		if next.Date == "" {
 			return fmt.Errorf("%w: no canary of %s has a candle", ErrStatus, strings.Join(d.canaries, ","))
 		}
-		if (changed || due) && !d.commit(ctx, next, version) {
-			continue // another replica was faster: what was seen is compared with what it says
+		if changed || b.due {
+			if !d.commit(ctx, next, b) {
+				continue // another replica was faster: what was seen is compared with what it says
+			}
+		} else if b.version != ownVersion {
+			d.mu.Lock()
+			d.agree(next, b.version)
+			d.mu.Unlock()
 		}
 		d.askedAt.Store(time.Now().UnixNano())
 		d.tried.Store(true)
@@ -201,106 +216,6 @@ func (d *DataWatch) Poll(ctx context.Context) error {
 
 func (d *DataWatch) terms() terms {
 	return terms{now: time.Now(), canaries: d.canaries, settle: d.set.Settle, admin: d.admin.Configured(), replica: d.board.ID()}
-}
-
-// base gives the record that the next observation is compared with. It is due to be put on the board
-// when that has lost it, or when this replica could not share something while it was cut off.
-func (d *DataWatch) base() (known record, version int64, due bool) {
-	raw, version := d.board.Record()
-	shared := d.board.Sure()
-	d.mu.Lock()
-	defer d.mu.Unlock()
-	switch {
-	case !shared:
-		return d.alone(), ownVersion, false
-	case version > 0:
-		if version != d.version {
-			d.adopt(raw, version)
-		}
-		known = d.state.record
-	case d.state != nil:
-		known, due = d.state.record.revived(time.Now()), true
-	}
-	if len(d.owed) > 0 && known.Number > 0 {
-		known, due = known.clone(), true
-		for _, change := range d.owed {
-			change(&known)
-		}
-	}
-	return known, version, due
-}
-
-// alone is what is known without the board. The caller holds mu.
-func (d *DataWatch) alone() record {
-	if d.state == nil {
-		return record{}
-	}
-	return d.state.record.clone()
-}
-
-// keepAlone makes next the state of this replica only. A generation that it begins alone must not be taken
-// for one that others begin meanwhile. The caller holds mu.
-func (d *DataWatch) keepAlone(next record) {
-	if d.state != nil && next.Number != d.state.record.Number {
-		next.Life += "~" + rand.Text()
-	}
-	d.state, d.version = stateOf(next), ownVersion
-}
-
-// commit makes next the record, unless another replica has changed it since version.
-func (d *DataWatch) commit(ctx context.Context, next record, version int64) bool {
-	if version == ownVersion {
-		d.mu.Lock()
-		defer d.mu.Unlock()
-		d.keepAlone(next)
-		return true
-	}
-	raw, err := json.Marshal(next)
-	if err != nil {
-		d.log.Error("the record of the data can't be written", zap.Error(err))
-		return false
-	}
-	accepted, err := d.board.Propose(ctx, raw, version)
-	if err != nil || !accepted {
-		return false
-	}
-	d.mu.Lock()
-	defer d.mu.Unlock()
-	d.owed = nil
-	if d.version < version+1 {
-		d.state, d.version = stateOf(next), version+1
-	}
-	return true
-}
-
-// apply makes a change that is no observation, on all replicas: at once, or here at once and elsewhere
-// when the board can be reached again.
-func (d *DataWatch) apply(ctx context.Context, change func(*record)) {
-	for range 5 {
-		known, version, _ := d.base()
-		if known.Number == 0 {
-			return // nothing is kept yet
-		}
-		if version == ownVersion {
-			break
-		}
-		next := known.clone()
-		change(&next)
-		if d.commit(ctx, next, version) {
-			d.announce(known, next, []string{"by a request that passed"})
-			return
-		}
-		pause(ctx, 5*time.Millisecond, nil)
-	}
-	d.mu.Lock()
-	defer d.mu.Unlock()
-	next := d.alone()
-	if next.Number == 0 {
-		return
-	}
-	change(&next)
-	d.keepAlone(next)
-	d.owed = append(d.owed, change)
 }
 
 // SyncStarted tells of a sync or download that was started, or stopped, through Warmfront.
@@ -358,7 +273,7 @@ func (d *DataWatch) clearServer(ctx context.Context) error {
 	}
 	d.apply(ctx, func(r *record) {
 		if r.Phase == clearing {
-			r.end(time.Now())
+			r.end(time.Now(), d.canaries)
 			r.Cleared = cleared
 		}
 	})

@@ -152,6 +152,8 @@ func TestASyncIsFollowedFromItsFirstSignToItsEnd(t *testing.T) {
 			{"moved", 0, obs("b", schedule(true, "1", true)), syncing, true, true},
 			{"succeeded", time.Second, obs("c", schedule(false, "2", true)), clearing, true, true},
 			{"being cleared", time.Second, obs("c", schedule(false, "2", true)), clearing, false, true},
+			{"taken over", 9 * time.Minute, obs("c", schedule(false, "2", true)), clearing, false, true},
+			{"given up", 2 * time.Minute, obs("c", schedule(false, "2", true)), settled, true, false},
 		}},
 		"by the schedule, failed": {admin: true, steps: []step{
 			{"running", 0, obs("a", schedule(true, "1", true)), syncing, true, true},
@@ -164,6 +166,7 @@ func TestASyncIsFollowedFromItsFirstSignToItsEnd(t *testing.T) {
 		"by a job that passed": {start: func(r *record) { r.Jobs = []string{"job"}; r.sign(start); r.bump(start) }, steps: []step{
 			{"running", time.Minute, obs("a", job("running")), syncing, false, true},
 			{"done", time.Minute, obs("b", job("done")), settled, true, false},
+			{"the next one is quick", time.Second, obs("c"), syncing, true, true},
 		}},
 		"by a job that ends while another sync goes on": {start: func(r *record) { r.Jobs, r.Unnamed = []string{"job"}, 1; r.sign(start); r.bump(start) }, steps: []step{
 			{"done", time.Minute, obs("b", job("done")), syncing, true, true},
@@ -213,7 +216,7 @@ func TestASyncIsFollowedFromItsFirstSignToItsEnd(t *testing.T) {
 var start = time.Date(2026, 1, 14, 23, 0, 0, 0, time.UTC)
 
 func TestClearingIsTakenOverFromAReplicaThatDied(t *testing.T) {
-	r := record{Number: 3, Phase: clearing, Claim: "other", ClaimUntil: start, Tickers: map[string]candle{}}
+	r := record{Number: 3, Phase: clearing, Claim: "other", ClaimUntil: start, ClearBy: start.Add(claimFor), Tickers: map[string]candle{}}
 	at := terms{now: start.Add(time.Second), canaries: []string{"SPY"}, settle: time.Hour, admin: true, replica: "me"}
 	next, _, changed := r.advance(obs("a"), at)
 	if !changed || next.Claim != "me" || !next.ClaimUntil.After(at.now) {

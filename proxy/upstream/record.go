@@ -23,6 +23,10 @@ const (
 const (
 	// claimFor is for how long one replica may be about clearing the server before another takes over.
 	claimFor = 2 * time.Minute
+	// clearFor is for how long clearing the server is tried. It may never succeed: the admin's password may
+	// have changed, or the last replica that knew it gone. The answers tell for themselves then, as on a
+	// server that can't be cleared.
+	clearFor = 10 * time.Minute
 	// textLag is for how long the server may go on telling its old data date: it remembers it for a
 	// minute (contract, trap 3). A text that moves so soon after a sync is no sign of another.
 	textLag = 2 * time.Minute
@@ -56,6 +60,7 @@ type record struct {
 	Unnamed    int            `json:"unnamed,omitempty"` // syncs that were started through Warmfront and have no id to ask for
 	Claim      string         `json:"claim,omitempty"`   // the replica that clears the server
 	ClaimUntil time.Time      `json:"claimUntil,omitzero"`
+	ClearBy    time.Time      `json:"clearBy,omitzero"`
 	Bots       map[string]int `json:"bots,omitempty"` // how often an admin cleared a bot's rows
 }
 
@@ -207,6 +212,9 @@ func (r *record) follow(o observation, before record) (running, ended, succeeded
 // settle ends a sync that is known to have succeeded, or that has given no sign for long enough.
 func (r *record) settle(running, succeeded bool, t terms) string {
 	switch {
+	case r.Phase == clearing && t.now.After(r.ClearBy):
+		r.end(t.now, t.canaries)
+		return "the sync is over; the server's rows could not be cleared"
 	case r.Phase == clearing && t.now.After(r.ClaimUntil) && t.admin:
 		r.Claim, r.ClaimUntil = t.replica, t.now.Add(claimFor)
 		return "the clearing of the server's rows was taken over"
@@ -219,16 +227,16 @@ func (r *record) settle(running, succeeded bool, t terms) string {
 		r.EndedAt = t.now
 	}
 	if t.admin {
-		r.Phase, r.Claim, r.ClaimUntil = clearing, t.replica, t.now.Add(claimFor)
+		r.Phase, r.Claim, r.ClaimUntil, r.ClearBy = clearing, t.replica, t.now.Add(claimFor), t.now.Add(clearFor)
 		return "the sync is over; the server's rows are being cleared"
 	}
-	r.end(t.now)
+	r.end(t.now, t.canaries)
 	return "the sync is over"
 }
 
 // sign notes a sign of a sync.
 func (r *record) sign(now time.Time) {
-	r.Phase, r.SignAt, r.Cleared, r.Claim, r.ClaimUntil = syncing, now, false, "", time.Time{}
+	r.Phase, r.SignAt, r.Cleared, r.Claim, r.ClaimUntil, r.ClearBy = syncing, now, false, "", time.Time{}, time.Time{}
 }
 
 // bump begins a generation.
@@ -237,10 +245,11 @@ func (r *record) bump(now time.Time) {
 	r.Begun, r.BegunAt, r.Bots = true, now, nil
 }
 
-// end begins the generation that follows a sync.
-func (r *record) end(now time.Time) {
-	r.Phase, r.Jobs, r.Unnamed, r.Claim, r.ClaimUntil = settled, nil, 0, "", time.Time{}
-	r.Tickers = map[string]candle{} // the tickers in use by then take the place of those so far
+// end begins the generation that follows a sync. The tickers in use by then take the place of those so far;
+// the canaries stay, lest a move between this look and the next be seen by none.
+func (r *record) end(now time.Time, canaries []string) {
+	r.Phase, r.Jobs, r.Unnamed, r.Claim, r.ClaimUntil, r.ClearBy = settled, nil, 0, "", time.Time{}, time.Time{}
+	maps.DeleteFunc(r.Tickers, func(t string, _ candle) bool { return !slices.Contains(canaries, t) })
 	if !rule.Off(rule.SettledMoves) {
 		r.bump(now)
 	}

@@ -54,6 +54,7 @@ type knownBot struct {
 	owner    string
 	fetched  time.Time
 	epoch    epoch // as the fetch began
+	mixed    bool  // its metrics may have been written meanwhile
 }
 
 // epoch is the last write to a bot, and the last to its metrics.
@@ -161,7 +162,7 @@ func (r *Revisions) believe(id string, metrics bool) (rev keying.Revision, ok bo
 // holds reports whether no write has come between a fetch and now.
 func (r *Revisions) holds(k *knownBot, id string, metrics bool) bool {
 	now := r.epoch(id)
-	return k.epoch.bot == now.bot && (!metrics || k.epoch.metrics == now.metrics) && r.still(id, metrics)
+	return k.epoch.bot == now.bot && (!metrics || !k.mixed && k.epoch.metrics == now.metrics) && r.still(id, metrics)
 }
 
 func (r *Revisions) lastKnown(ids []string, into []keying.Revision) bool {
@@ -210,12 +211,13 @@ func asker(bots Bots, id string) string {
 	return fmt.Sprintf("%q%q %s", bots.Credentials["Authorization"], bots.Credentials["Cookie"], id)
 }
 
-// fetch asks for id and remembers the answer, unless a write passed meanwhile. The payload of a nexus
+// fetch asks for id and remembers the answer, unless a write passed meanwhile. One of the metrics is no reason
+// to ask for the strategy again: every run is one, and a run that was given up counts for a minute. The payload of a nexus
 // bot is shown only to its owner, who is named in the query and in the answer (details, section 3);
 // without it updatedAt must do, which every tag moves. So a bot's first fetch may take two requests,
 // every later one names the owner at once.
 func (r *Revisions) fetch(ctx context.Context, bots Bots, id string) (keying.Revision, error) {
-	before, still := r.epoch(id), r.still(id, true)
+	before, still, stillMetrics := r.epoch(id), r.still(id, false), r.still(id, true)
 	owner := ""
 	r.mu.Lock()
 	if k := r.known[id]; k != nil {
@@ -237,8 +239,9 @@ func (r *Revisions) fetch(ctx context.Context, bots Bots, id string) (keying.Rev
 	if err != nil {
 		return keying.Revision{}, err
 	}
-	k := &knownBot{revision: rev, owner: shownOwner, fetched: asked, epoch: before}
-	if !still || r.epoch(id) != before {
+	now := r.epoch(id)
+	k := &knownBot{revision: rev, owner: shownOwner, fetched: asked, epoch: before, mixed: !stillMetrics || now.metrics != before.metrics}
+	if !still || now.bot != before.bot {
 		k.fetched = time.Time{} // for serving stale only
 	}
 	if len(r.known) >= maxBots {

@@ -211,6 +211,29 @@ func TestWhileAWriteIsUnderWayABotIsAskedForEachTime(t *testing.T) {
 	}
 }
 
+// A run that its last client has left counts as a write of metrics for a minute: its bot's strategy must not
+// be asked for on each hit as long.
+func TestStrategyIsBelievedWhileMetricsAreBeingWritten(t *testing.T) {
+	b := newBots()
+	c, _ := serve(t, b.ServeHTTP)
+	writes := alone()
+	r := NewRevisions(c, time.Hour, writes)
+	writes.Begin(context.Background(), board.Subject{Class: board.Metrics, Name: "b"}).End(false)
+	mustRevision(t, r)
+	mustRevision(t, r)
+	if n := b.asked.Load(); n != 1 {
+		t.Errorf("the server was asked %d times for one strategy", n)
+	}
+	for range 2 {
+		if _, _, err := r.Of(context.Background(), Bots{IDs: []string{"b"}, Metrics: true}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if n := b.asked.Load(); n != 3 {
+		t.Errorf("the server was asked %d times more, want each time that metrics count", n-1)
+	}
+}
+
 func TestAWriteOfMetricsConcernsThoseOnlyToWhomMetricsCount(t *testing.T) {
 	b := newBots()
 	c, _ := serve(t, b.ServeHTTP)

@@ -80,6 +80,11 @@ func (l *Lab) StartRedis() (*Redis, error) { return l.StartRedisAt(0) }
 // StartRedisAt starts a Redis on the port; 0 is any.
 func (l *Lab) StartRedisAt(fixed int) (*Redis, error) { return l.startRedis(fixed) }
 
+// StartRedisFrom starts a Redis on the port from the snapshot that another has left in dir.
+func (l *Lab) StartRedisFrom(dir string, port int) (*Redis, error) {
+	return l.startRedis(port, "--dir", dir)
+}
+
 // StartRedisCluster starts a Redis that is a cluster of one node: commands over several slots fail.
 func (l *Lab) StartRedisCluster() (*Redis, error) {
 	bus, err := freePort() // the default is 10 000 above the port, which may not exist

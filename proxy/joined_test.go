@@ -1,0 +1,46 @@
+package proxy
+
+import (
+	"net/http"
+	"net/http/httptest"
+	"strings"
+	"testing"
+	"time"
+)
+
+// A call that was under way while a bot was edited and edited back may have seen the edit. Its key is that
+// of who asks afterwards, who must not be given what it brings.
+func TestCallFromBeforeAnEditServesNobodyWhoComesAfterIt(t *testing.T) {
+	s := &fakeServer{}
+	p := startProxy(t, s, nil)
+	old := s.payload
+	begun, goOn := make(chan struct{}, 2), make(chan struct{})
+	s.backtest = func(w http.ResponseWriter, _ *http.Request) {
+		first := s.computed.Load() == 1
+		begun <- struct{}{}
+		if first {
+			<-goOn
+			_, _ = w.Write(backtestAnswer("2026-01-14", 1)) // of the edit
+			return
+		}
+		_, _ = w.Write(backtestAnswer("2026-01-14", 2))
+	}
+	before := make(chan *httptest.ResponseRecorder, 1)
+	go func() { before <- run(p, `{}`, nil) }()
+	<-begun
+	for _, payload := range []string{`{"id":"n","kind":"call"}`, old} {
+		p.ServeHTTP(httptest.NewRecorder(), httptest.NewRequest("PUT", "/api/bots/bot-1", strings.NewReader(payload)))
+	}
+	after := make(chan *httptest.ResponseRecorder, 1)
+	go func() { after <- run(p, `{}`, nil) }()
+	select {
+	case w := <-after:
+		if n := strings.Count(w.Body.String(), `"equity":`); n != 2 {
+			t.Errorf("an answer with %d rows, want the one that began after the edits", n)
+		}
+	case <-time.After(10 * time.Second):
+		t.Error("who came after the edits waits for the call from before them")
+	}
+	close(goOn)
+	<-before
+}

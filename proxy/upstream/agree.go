@@ -1,0 +1,149 @@
+package upstream
+
+import (
+	"context"
+	"crypto/rand"
+	"encoding/json"
+	"time"
+
+	"go.uber.org/zap"
+)
+
+// basis is what an observation or a change starts from.
+type basis struct {
+	known   record
+	version int64 // of the board's record; ownVersion without one in reach
+	due     bool  // known is to be put on the board, even if nothing is seen to have changed
+	paid    int   // how many of the changes owed are in known
+}
+
+// base gives the record that the next observation is compared with. It is due to be put on the board
+// when that has lost it, or when this replica could not share something while it was cut off. What this
+// replica saw alone is not given up before the next observation is here.
+func (d *DataWatch) base() (b basis) {
+	raw, version := d.board.Record()
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if !d.board.InTouch() {
+		return basis{known: d.alone(), version: ownVersion}
+	}
+	b.version = version
+	theirs, ok := d.read(raw, version)
+	switch {
+	case ok:
+		if d.version != ownVersion {
+			d.adopt(theirs, version)
+		}
+		b.known = theirs
+	case d.state != nil:
+		b.known, b.due = d.state.record.revived(time.Now()), true
+	}
+	if len(d.owed) > 0 && b.known.Number > 0 {
+		b.known, b.due, b.paid = b.known.clone(), true, len(d.owed)
+		for _, change := range d.owed {
+			change(&b.known)
+		}
+	}
+	return b
+}
+
+// read reads the board's record; ok is false when there is none that can be read.
+func (d *DataWatch) read(raw []byte, version int64) (r record, ok bool) {
+	if version == 0 {
+		return r, false
+	}
+	if version == d.version {
+		return d.state.record, true
+	}
+	if err := json.Unmarshal(raw, &r); err != nil || r.Number == 0 {
+		d.log.Error("the replicas' record of the data can't be read; it will be replaced", zap.Int64("version", version), zap.Error(err))
+		return record{}, false
+	}
+	return r, true
+}
+
+// adopt makes the board's record the state. The caller holds mu.
+func (d *DataWatch) adopt(r record, version int64) {
+	if d.version != version {
+		d.state, d.version = stateOf(r), version
+	}
+}
+
+// alone is what is known without the board. The caller holds mu.
+func (d *DataWatch) alone() record {
+	if d.state == nil {
+		return record{}
+	}
+	return d.state.record.clone()
+}
+
+// keepAlone makes next the state of this replica only. A generation that it begins alone must not be taken
+// for one that others begin meanwhile. The caller holds mu.
+func (d *DataWatch) keepAlone(next record) {
+	if d.state != nil && next.Number != d.state.record.Number {
+		next.Life += "~" + rand.Text()
+	}
+	d.state, d.version = stateOf(next), ownVersion
+}
+
+// commit makes next, which came of b, the record, unless another replica has changed it since.
+func (d *DataWatch) commit(ctx context.Context, next record, b basis) bool {
+	if b.version == ownVersion {
+		d.mu.Lock()
+		defer d.mu.Unlock()
+		d.keepAlone(next)
+		return true
+	}
+	raw, err := json.Marshal(next)
+	if err != nil {
+		d.log.Error("the record of the data can't be written", zap.Error(err))
+		return false
+	}
+	accepted, err := d.board.Propose(ctx, raw, b.version)
+	if err != nil || !accepted {
+		return false
+	}
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	d.owed = d.owed[b.paid:]
+	d.agree(next, b.version+1)
+	return true
+}
+
+// agree makes what the board says the state, unless something has come since that it lacks. The caller
+// holds mu.
+func (d *DataWatch) agree(r record, version int64) {
+	if len(d.owed) == 0 && (d.version == ownVersion || d.version < version) {
+		d.state, d.version = stateOf(r), version
+	}
+}
+
+// apply makes a change that is no observation, on all replicas: at once, or here at once and elsewhere
+// when the board can be reached again.
+func (d *DataWatch) apply(ctx context.Context, change func(*record)) {
+	for range 5 {
+		b := d.base()
+		if b.known.Number == 0 {
+			return // nothing is kept yet
+		}
+		if b.version == ownVersion {
+			break
+		}
+		next := b.known.clone()
+		change(&next)
+		if d.commit(ctx, next, b) {
+			d.announce(b.known, next, []string{"by a request that passed"})
+			return
+		}
+		pause(ctx, 5*time.Millisecond, nil)
+	}
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	next := d.alone()
+	if next.Number == 0 {
+		return
+	}
+	change(&next)
+	d.keepAlone(next)
+	d.owed = append(d.owed, change)
+}

@@ -1,0 +1,147 @@
+package upstream
+
+import (
+	"context"
+	"fmt"
+	"sync"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/redis/go-redis/v9"
+	"go.uber.org/zap"
+
+	"warmfront/proxy/board"
+	"warmfront/test/harness"
+)
+
+// cutOff is a watch on a Redis that can be taken away from it and given back.
+type cutOff struct {
+	*DataWatch
+	t      *testing.T
+	redis  *harness.Redis
+	prices *prices
+}
+
+func shared(t *testing.T, before func(*redis.Client)) *cutOff {
+	t.Helper()
+	lab, err := harness.NewRedisLab()
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = lab.Close() })
+	r, err := lab.StartRedis()
+	if err != nil {
+		t.Fatal(err)
+	}
+	client := redis.NewClient(&redis.Options{Addr: r.Address, MaxRetries: -1, ContextTimeoutEnabled: true, DialTimeout: time.Second, DialerRetries: 1})
+	b := board.New(client, "test:", time.Hour, func(board.Subject) {}, zap.NewNop())
+	ctx, cancel := context.WithCancel(context.Background())
+	var running sync.WaitGroup
+	running.Go(func() { b.Run(ctx) })
+	t.Cleanup(func() { cancel(); running.Wait(); _ = client.Close() })
+
+	p := &prices{candles: map[string]string{"SPY": candles("2026-01-13", 1)}, text: `{"dataDate":"x"}`}
+	c, _ := serve(t, p.ServeHTTP)
+	d := NewDataWatch(c, NewAdmin(c, "", "", ""), b, DataSettings{Canaries: []string{"SPY"}, Interval: time.Hour, Settle: time.Hour}, zap.NewNop())
+	w := &cutOff{d, t, r, p}
+	w.until(b.InTouch)
+	if before != nil {
+		before(client)
+	}
+	return w
+}
+
+func (w *cutOff) until(ok func() bool) {
+	w.t.Helper()
+	if err := harness.Until(20*time.Second, func() error {
+		if !ok() {
+			return fmt.Errorf("not yet")
+		}
+		return nil
+	}); err != nil {
+		w.t.Fatal(err)
+	}
+}
+
+// without runs f while Redis hangs, and returns when the board is in touch with it again.
+func (w *cutOff) without(f func()) {
+	w.t.Helper()
+	_ = w.redis.Signal(syscall.SIGSTOP)
+	w.until(func() bool { return !w.board.InTouch() })
+	f()
+	_ = w.redis.Signal(syscall.SIGCONT)
+	w.until(w.board.InTouch)
+}
+
+func (w *cutOff) poll() {
+	w.t.Helper()
+	if err := w.Poll(context.Background()); err != nil {
+		w.t.Fatal(err)
+	}
+}
+
+func TestWhatHappenedWhileRedisWasAwayIsNotForgottenWhenItIsBack(t *testing.T) {
+	for name, happens := range map[string]func(*cutOff){
+		"an admin cleared the server": func(w *cutOff) { w.ServerCleared(context.Background(), "", true) },
+		"a sync was started":          func(w *cutOff) { w.SyncStarted(context.Background()) },
+		"the data was seen to move": func(w *cutOff) {
+			w.prices.mu.Lock()
+			w.prices.candles["SPY"] = candles("2026-01-14", 2)
+			w.prices.mu.Unlock()
+			w.poll()
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			w := shared(t, nil)
+			w.poll()
+			before, sure := w.Current()
+			if !sure {
+				t.Fatal("not sure at the start")
+			}
+			w.without(func() { happens(w) })
+			if now, sure := w.Current(); sure && now.Generation() == before.Generation() {
+				t.Error("with Redis back, the generation of before is believed again")
+			}
+			w.poll()
+			after, sure := w.Current()
+			if !sure || after.Generation() == before.Generation() {
+				t.Errorf("generation %s, before %s, sure %v", after.Generation(), before.Generation(), sure)
+			}
+			if raw, version := w.board.Record(); version < 2 {
+				t.Errorf("the others were not told: %s, version %d", raw, version)
+			}
+		})
+	}
+}
+
+func TestChangeThatComesDuringALookIsNotTakenForToldWithIt(t *testing.T) {
+	w := shared(t, nil)
+	w.poll()
+	before, _ := w.Current()
+	b := w.base() // a look begins, and Redis goes away and comes back before it ends
+	w.without(func() { w.ServerCleared(context.Background(), "", true) })
+	next := b.known.clone()
+	next.Text = "moved"
+	if !w.commit(context.Background(), next, b) {
+		t.Fatal("the look's record was not accepted")
+	}
+	if now, sure := w.Current(); sure && now.Generation() == before.Generation() {
+		t.Error("the clearing was forgotten at once")
+	}
+	w.poll()
+	if now, sure := w.Current(); !sure || now.Generation() == before.Generation() {
+		t.Errorf("the clearing was forgotten: sure %v, generation %s", sure, now.Generation())
+	}
+}
+
+func TestRecordThatCannotBeReadIsReplaced(t *testing.T) {
+	w := shared(t, func(c *redis.Client) {
+		c.HSet(context.Background(), "test:{board}:meta", "version", 7, "record", `{"number":"x"`)
+	})
+	w.until(func() bool { _, version := w.board.Record(); return version == 7 })
+	w.poll()
+	if state, sure := w.Current(); !sure || state.Date != "2026-01-13" {
+		t.Errorf("state %+v, sure %v", state, sure)
+	}
+}
