@@ -1,6 +1,7 @@
 package oracle
 
 import (
+	"errors"
 	"flag"
 	"fmt"
 	"math/rand/v2"
@@ -89,6 +90,10 @@ func judge(t *testing.T, p Plan, ops []Op, seed uint64) {
 	p.Workers = int(number(t, "ORACLE_WORKERS", uint64(p.Workers)))
 	p.Survey = os.Getenv("ORACLE_SURVEY") != ""
 	summary, wrong, err := play(lab, p, ops)
+	for tries := 1; errors.Is(err, errNoServer) && tries < 3; tries++ {
+		t.Logf("seed %d, once more: %v", seed, err)
+		summary, wrong, err = play(lab, p, ops)
+	}
 	if err != nil {
 		t.Fatalf("seed %d: %v", seed, err)
 	}

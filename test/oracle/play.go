@@ -63,6 +63,9 @@ func (r *run) before(q question) string {
 
 // play plays the operations and gives what was wrong, nil when nothing was. The error says that the
 // test itself could not go on.
+// errNoServer means that the stand-in itself has died: nothing is said of Warmfront.
+var errNoServer = errors.New("the stand-in server has ended")
+
 func play(lab *harness.Lab, p Plan, ops []Op) (*Summary, *Wrong, error) {
 	world, err := newWorld(lab, p.Settings)
 	if err != nil {
@@ -102,6 +105,14 @@ func play(lab *harness.Lab, p Plan, ops []Op) (*Summary, *Wrong, error) {
 	r.summary.Checked = r.checker.checked
 	if cause := context.Cause(ctx); err == nil && wrong == nil && cause != nil {
 		err = cause
+	}
+	if err != nil {
+		select {
+		case <-world.up.Exited():
+			err = errors.Join(errNoServer, err)
+		default:
+		}
+		err = fmt.Errorf("%w\n%s", err, world.up.Tail(30))
 	}
 	if wrong != nil {
 		wrong.Tail = world.tail()
