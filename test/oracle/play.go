@@ -61,11 +61,11 @@ func (r *run) before(q question) string {
 	return b.String()
 }
 
-// play plays the operations and gives what was wrong, nil when nothing was. The error says that the
-// test itself could not go on.
 // errNoServer means that the stand-in itself has died: nothing is said of Warmfront.
 var errNoServer = errors.New("the stand-in server has ended")
 
+// play plays the operations and gives what was wrong, nil when nothing was. The error says that the
+// test itself could not go on.
 func play(lab *harness.Lab, p Plan, ops []Op) (*Summary, *Wrong, error) {
 	world, err := newWorld(lab, p.Settings)
 	if err != nil {
