@@ -15,6 +15,7 @@ import (
 	"syscall"
 	"time"
 
+	"github.com/redis/go-redis/v9"
 	"go.uber.org/zap"
 	"go.uber.org/zap/zapcore"
 
@@ -46,6 +47,7 @@ func main() {
 		os.Exit(exitUsage)
 	}
 	log := newLogger(cfg)
+	redis.SetLogger(redisLog{log.Named("redis")})
 	err = serve(cfg, log)
 	if err != nil {
 		log.Error("stopped", zap.Error(err))
@@ -132,6 +134,13 @@ func environment() map[string]string {
 		vars[name] = value
 	}
 	return vars
+}
+
+// redisLog is where the Redis client's own complaints go: what they mean for requests is told elsewhere.
+type redisLog struct{ log *zap.Logger }
+
+func (l redisLog) Printf(_ context.Context, format string, args ...any) {
+	l.log.Debug(fmt.Sprintf(format, args...))
 }
 
 // newLogger writes to stdout: JSON for machines, console lines for a terminal.
