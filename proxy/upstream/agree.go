@@ -62,11 +62,18 @@ func (d *DataWatch) read(raw []byte, version int64) (r record, ok bool) {
 	return r, true
 }
 
-// adopt makes the board's record the state. The caller holds mu.
+// adopt makes the board's record the state. One that a newcomer has found, when the board had lost the record
+// that this replica knows, lacks what went before: that is owed. The caller holds mu.
 func (d *DataWatch) adopt(r record, version int64) {
-	if d.version != version {
-		d.state, d.version = stateOf(r), version
+	if d.version == version {
+		return
 	}
+	if d.state != nil && !r.Begun && r.root() != d.state.record.root() {
+		before := d.state.record
+		d.owed = append(d.owed, func(next *record) { next.follows(before, time.Now()) })
+		d.Poke()
+	}
+	d.state, d.version = stateOf(r), version
 }
 
 // alone is what is known without the board. The caller holds mu.

@@ -2,6 +2,7 @@ package upstream
 
 import (
 	"context"
+	"encoding/json"
 	"fmt"
 	"sync"
 	"syscall"
@@ -143,5 +144,38 @@ func TestRecordThatCannotBeReadIsReplaced(t *testing.T) {
 	w.poll()
 	if state, sure := w.Current(); !sure || state.Date != "2026-01-13" {
 		t.Errorf("state %+v, sure %v", state, sure)
+	}
+}
+
+func TestARecordThatANewcomerFoundDoesNotMakeOthersForgetWhatWentBefore(t *testing.T) {
+	w := shared(t, nil)
+	w.poll()
+	w.prices.mu.Lock()
+	w.prices.candles["SPY"] = candles("2026-01-14", 1)
+	w.prices.mu.Unlock()
+	w.poll() // a sync has begun, and the tables are of before it
+	before, _ := w.Current()
+	// The board loses everything, and a newcomer is the first to look.
+	client := redis.NewClient(&redis.Options{Addr: w.redis.Address})
+	defer client.Close()
+	if err := client.FlushAll(t.Context()).Err(); err != nil {
+		t.Fatal(err)
+	}
+	w.until(func() bool { _, version := w.board.Record(); return version == 0 && w.board.InTouch() })
+	found := record{Life: "newcomer's", Number: 1, Phase: settled, Date: "2026-01-14", Text: "x", Tables: before.record.Tables, Tickers: map[string]candle{}}
+	raw, err := json.Marshal(found)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if accepted, err := w.board.Propose(t.Context(), raw, 0); err != nil || !accepted {
+		t.Fatalf("the newcomer's record: %v, %v", accepted, err)
+	}
+	if state, sure := w.Current(); sure {
+		t.Errorf("sure of %+v before the others were told", state)
+	}
+	w.poll()
+	state, sure := w.Current()
+	if !sure || !state.Begun || !state.Provisional || !state.TablesStale || state.record.root() != "newcomer's" {
+		t.Errorf("sure %v of %+v; want a generation that has begun, in a sync, with stale tables", sure, state)
 	}
 }

@@ -95,7 +95,7 @@ func (d *DataWatch) Current() (state *DataState, sure bool) {
 		}
 	}
 	state = d.state
-	lost := shared && state != nil && version != d.version
+	lost := shared && state != nil && (version != d.version || len(d.owed) > 0)
 	d.mu.Unlock()
 	if state == nil || !d.tried.Load() {
 		return nil, false // what others have seen is to be seen here before it is believed

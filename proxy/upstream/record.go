@@ -6,6 +6,7 @@ import (
 	"maps"
 	"slices"
 	"strconv"
+	"strings"
 	"time"
 
 	"warmfront/keying/rule"
@@ -273,6 +274,27 @@ func (r record) revived(now time.Time) record {
 	next.Life = rand.Text()
 	next.bump(now)
 	return next
+}
+
+// follows puts into a record that was found anew what was known before.
+func (r *record) follows(before record, now time.Time) {
+	r.bump(now)
+	r.Stale = r.Stale || before.Stale
+	r.SyncSeen = max(r.SyncSeen, before.SyncSeen)
+	moved := false
+	for ticker, c := range before.Tickers {
+		now, known := r.Tickers[ticker]
+		moved = moved || known && now != c
+	}
+	if moved || before.Phase != settled {
+		r.sign(now)
+	}
+}
+
+// root is the life without what a replica that was cut off has added to it.
+func (r record) root() string {
+	root, _, _ := strings.Cut(r.Life, "~")
+	return root
 }
 
 func (r record) clone() record {
