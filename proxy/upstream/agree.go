@@ -33,6 +33,8 @@ func (d *DataWatch) base() (b basis) {
 	case ok:
 		if d.version != ownVersion {
 			d.adopt(theirs, version)
+		} else {
+			d.owe(theirs)
 		}
 		b.known = theirs
 	case d.state != nil:
@@ -62,17 +64,24 @@ func (d *DataWatch) read(raw []byte, version int64) (r record, ok bool) {
 	return r, true
 }
 
-// adopt makes the board's record the state. One that a newcomer has found, when the board had lost the record
-// that this replica knows, lacks what went before: that is owed. The caller holds mu.
+// owe sees to it that a record which a newcomer has found, when the board had lost the one that this replica
+// knows, is told what went before. The caller holds mu.
+func (d *DataWatch) owe(found record) {
+	if d.state == nil || found.Begun || found.root() == d.state.record.root() || found.root() == d.owedTo {
+		return
+	}
+	before := d.state.record
+	d.owedTo = found.root()
+	d.owed = append(d.owed, func(next *record) { next.follows(before, time.Now()) })
+	d.Poke()
+}
+
+// adopt makes the board's record the state. The caller holds mu.
 func (d *DataWatch) adopt(r record, version int64) {
 	if d.version == version {
 		return
 	}
-	if d.state != nil && !r.Begun && r.root() != d.state.record.root() {
-		before := d.state.record
-		d.owed = append(d.owed, func(next *record) { next.follows(before, time.Now()) })
-		d.Poke()
-	}
+	d.owe(r)
 	d.state, d.version = stateOf(r), version
 }
 

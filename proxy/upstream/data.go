@@ -69,6 +69,7 @@ type DataWatch struct {
 	state   *DataState
 	version int64           // of the board's record that state is made of; -1: this replica's own
 	owed    []func(*record) // changes that could not be put on the board yet
+	owedTo  string          // the root of the record that was found anew and is told of what went before
 }
 
 // ownVersion marks a state that could not be shared.
