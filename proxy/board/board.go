@@ -311,24 +311,29 @@ func (b *Board) Record() (record []byte, version int64) {
 	return b.record, b.version
 }
 
-// Propose replaces the record, if it still has the version. It reports whether it had.
-func (b *Board) Propose(ctx context.Context, record []byte, version int64) (accepted bool, err error) {
+// Propose replaces the record, if it still has the version, and gives the new one; 0 if it had not. No two
+// records have the same version.
+func (b *Board) Propose(ctx context.Context, record []byte, version int64) (next int64, err error) {
+	next = version + 1
 	if b.client != nil {
 		ctx, cancel := context.WithTimeout(ctx, callTimeout)
 		defer cancel()
-		if accepted, err = b.propose(ctx, record, version); err != nil || !accepted {
+		if next, err = b.propose(ctx, record, version); err != nil || next == 0 {
 			b.Look()
-			return false, err
+			return 0, err
 		}
 	}
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	if b.version != version {
 		// A look has overtaken us: it read ours, or something newer; in memory, somebody was faster.
-		return b.client != nil, nil
+		if b.client == nil {
+			next = 0
+		}
+		return next, nil
 	}
-	b.record, b.version = record, version+1
-	return true, nil
+	b.record, b.version = record, next
+	return next, nil
 }
 
 // Look makes the next look happen now.

@@ -148,27 +148,28 @@ func TestRecordIsReplacedOnlyByWhoKnowsIt(t *testing.T) {
 			if r, v := one.Record(); r != nil || v != 0 {
 				t.Fatalf("a new board has the record %q, version %d", r, v)
 			}
-			propose(t, one, "first", 0, true)
-			until(t, "two reads the record", func() bool { r, v := two.Record(); return string(r) == "first" && v == 1 })
-			propose(t, two, "second", 1, true)
-			propose(t, one, "late", 1, false)
-			until(t, "one reads the second record", func() bool { r, v := one.Record(); return string(r) == "second" && v == 2 })
+			first := propose(t, one, "first", 0, true)
+			until(t, "two reads the record", func() bool { r, v := two.Record(); return string(r) == "first" && v == first })
+			second := propose(t, two, "second", first, true)
+			propose(t, one, "late", first, false)
+			until(t, "one reads the second record", func() bool { r, v := one.Record(); return string(r) == "second" && v == second })
 		})
 	}
 }
 
-func propose(t *testing.T, b *Board, record string, version int64, want bool) {
+func propose(t *testing.T, b *Board, record string, version int64, want bool) (next int64) {
 	t.Helper()
-	accepted, err := b.Propose(t.Context(), []byte(record), version)
-	if err != nil || accepted != want {
-		t.Fatalf("proposing %q over version %d: %v, %v; expected %v", record, version, accepted, err, want)
+	next, err := b.Propose(t.Context(), []byte(record), version)
+	if err != nil || next != 0 != want {
+		t.Fatalf("proposing %q over version %d: %v, %v; accepted expected to be %v", record, version, next, err, want)
 	}
+	return next
 }
 
 func TestWhatRedisLosesIsNoticed(t *testing.T) {
 	one, two := replica(t, server), replica(t, server)
-	propose(t, one, "record", 0, true)
-	until(t, "two reads the record", func() bool { _, v := two.Record(); return v == 1 })
+	lost := propose(t, one, "record", 0, true)
+	until(t, "two reads the record", func() bool { _, v := two.Record(); return v == lost })
 	one.Begin(t.Context(), Subject{Bot, "bot"}).End(true)
 	before := two.Epoch(Bot, "bot")
 	if err := one.client.FlushAll(t.Context()).Err(); err != nil {
@@ -176,6 +177,11 @@ func TestWhatRedisLosesIsNoticed(t *testing.T) {
 	}
 	until(t, "two notices the loss", func() bool { _, v := two.Record(); return v == 0 && two.Epoch(Bot, "bot") > before })
 	one.Begin(t.Context(), Subject{Bot, "bot"}).End(true)
+	// What the others knew of the life before is not taken for what stands there now.
+	if propose(t, one, "another", 0, true) == lost {
+		t.Error("a record of another life has the version of the one that was lost")
+	}
+	propose(t, two, "late", lost, false)
 	until(t, "two hears again", func() bool { return !two.Writing(Bot, "bot") && two.Epoch(Bot, "bot") > before+1 })
 }
 

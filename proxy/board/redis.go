@@ -42,12 +42,12 @@ func (b *Board) takeDown(ctx context.Context, w *Write, certain bool) (n int64, 
 	return b.ours(b.run(ctx, takeDownScript, w.s.text(), w.token, still, b.keys.wake))
 }
 
-func (b *Board) propose(ctx context.Context, record []byte, version int64) (bool, error) {
-	n, err := b.run(ctx, proposeScript, version, record, b.keys.wake).Int64()
+func (b *Board) propose(ctx context.Context, record []byte, version int64) (next int64, err error) {
+	next, err = b.run(ctx, proposeScript, version, record, b.keys.wake).Int64()
 	if err != nil {
-		return false, fmt.Errorf("proposing a record to the board: %w", err)
+		return 0, fmt.Errorf("proposing a record to the board: %w", err)
 	}
-	return n == 1, nil
+	return next, nil
 }
 
 // await returns when all other replicas have read notice n, or their leases have run out.

@@ -20,7 +20,7 @@ func TestRedisThatGoesBackToItsSnapshotIsNotBelieved(t *testing.T) {
 		t.Fatal(err)
 	}
 	one, two := replica(t, r), replica(t, r)
-	propose(t, one, "old", 0, true)
+	old := propose(t, one, "old", 0, true)
 	dir, err := one.client.ConfigGet(t.Context(), "dir").Result()
 	if err != nil {
 		t.Fatal(err)
@@ -28,11 +28,11 @@ func TestRedisThatGoesBackToItsSnapshotIsNotBelieved(t *testing.T) {
 	if err := one.client.Save(t.Context()).Err(); err != nil {
 		t.Fatal(err)
 	}
-	propose(t, one, "new", 1, true)
+	propose(t, one, "new", old, true)
 	one.Begin(t.Context(), Subject{Bot, "bot"}).End(true)
 	until(t, "two has read all of it", func() bool {
 		_, v := two.Record()
-		return v == 2 && two.Epoch(Bot, "bot") > 0 && !two.Writing(Bot, "bot")
+		return v == old+1 && two.Epoch(Bot, "bot") > 0 && !two.Writing(Bot, "bot")
 	})
 	epoch := two.Epoch(Bot, "bot")
 

@@ -141,11 +141,13 @@ for i = 1, #all, 2 do
 end
 return waiting`)
 
-	// propose: ARGV is the version as known, the record.
-	proposeScript = newScript(`
+	// propose: ARGV is the version as known, the record. Versions begin with the time, so that none of a life is
+	// taken for one of another.
+	proposeScript = newScript(clock + `
 if (redis.call('HGET', KEYS[5], 'version') or '0') ~= ARGV[1] then return 0 end
-redis.call('HSET', KEYS[5], 'version', ARGV[1] + 1, 'record', ARGV[2])
+local version = ARGV[1] == '0' and now or ARGV[1] + 1
+redis.call('HSET', KEYS[5], 'version', string.format('%.0f', version), 'record', ARGV[2])
 redis.call('INCR', KEYS[1])
 redis.call('PUBLISH', ARGV[3], '')
-return 1`)
+return version`)
 )

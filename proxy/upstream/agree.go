@@ -115,14 +115,14 @@ func (d *DataWatch) commit(ctx context.Context, next record, b basis) bool {
 		d.log.Error("the record of the data can't be written", zap.Error(err))
 		return false
 	}
-	accepted, err := d.board.Propose(ctx, raw, b.version)
-	if err != nil || !accepted {
+	version, err := d.board.Propose(ctx, raw, b.version)
+	if err != nil || version == 0 {
 		return false
 	}
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	d.owed = d.owed[b.paid:]
-	d.agree(next, b.version+1)
+	d.agree(next, version)
 	return true
 }
 
