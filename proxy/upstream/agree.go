@@ -96,7 +96,12 @@ func (d *DataWatch) alone() record {
 // keepAlone makes next the state of this replica only. A generation that it begins alone must not be taken
 // for one that others begin meanwhile. The caller holds mu.
 func (d *DataWatch) keepAlone(next record) {
-	if d.state != nil && next.Number != d.state.record.Number {
+	switch {
+	case d.state == nil:
+		for _, change := range d.owed { // that came before anything was known
+			change(&next)
+		}
+	case next.Number != d.state.record.Number:
 		next.Life += "~" + rand.Text()
 	}
 	d.state, d.version = stateOf(next), ownVersion
@@ -139,10 +144,7 @@ func (d *DataWatch) agree(r record, version int64) {
 func (d *DataWatch) apply(ctx context.Context, change func(*record)) {
 	for range 5 {
 		b := d.base()
-		if b.known.Number == 0 {
-			return // nothing is kept yet
-		}
-		if b.version == ownVersion {
+		if b.known.Number == 0 || b.version == ownVersion {
 			break
 		}
 		next := b.known.clone()
@@ -155,11 +157,10 @@ func (d *DataWatch) apply(ctx context.Context, change func(*record)) {
 	}
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	next := d.alone()
-	if next.Number == 0 {
-		return
+	// Where nothing is known yet nothing is kept, but the first look may have begun before the change.
+	if next := d.alone(); next.Number > 0 {
+		change(&next)
+		d.keepAlone(next)
 	}
-	change(&next)
-	d.keepAlone(next)
 	d.owed = append(d.owed, change)
 }

@@ -180,3 +180,21 @@ func TestARecordThatANewcomerFoundDoesNotMakeOthersForgetWhatWentBefore(t *testi
 		t.Errorf("sure %v of %+v; want a generation that has begun, in a sync, with stale tables", sure, state)
 	}
 }
+
+func TestSyncThatStartsBeforeAnythingIsKnownIsNotForgotten(t *testing.T) {
+	p := &prices{candles: map[string]string{"SPY": candles("2026-01-13", 1)}, text: `{"dataDate":"x"}`}
+	c, _ := serve(t, p.ServeHTTP)
+	d := watch(c, zap.NewNop(), "SPY")
+	d.SyncStarted(context.Background())
+	for range 2 {
+		if err := d.Poll(context.Background()); err != nil {
+			t.Fatal(err)
+		}
+		if state, sure := d.Current(); sure && !state.Provisional {
+			t.Fatalf("sure of %+v during a sync", state)
+		}
+	}
+	if state, sure := d.Current(); !sure || !state.Begun {
+		t.Errorf("sure %v of %+v; want a generation that has begun", sure, state)
+	}
+}
