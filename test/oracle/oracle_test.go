@@ -49,19 +49,19 @@ func usual() Plan {
 
 // TestOracleFindsNoWrongAnswer plays ORACLE_N random operations of ORACLE_SEED (else any seed).
 func TestOracleFindsNoWrongAnswer(t *testing.T) {
-	findsNothing(t, usual(), 2000)
+	findsNothing(t, usual(), 1500)
 }
 
 func TestOracleFindsNoWrongAnswerWithAnAdminsLogin(t *testing.T) {
 	p := usual()
 	p.Admin, p.Fresh = true, true
-	findsNothing(t, p, 1500)
+	findsNothing(t, p, 1000)
 }
 
 func TestOracleFindsNoWrongAnswerWhenWritesGoAroundWarmfront(t *testing.T) {
 	p := usual()
 	p.Direct, p.Revision = 0.4, 300*time.Millisecond
-	findsNothing(t, p, 800)
+	findsNothing(t, p, 500)
 }
 
 // TestOracleTakesEveryAnswerOfTheServerItself asks the server and no Warmfront: an oracle that finds
@@ -69,7 +69,7 @@ func TestOracleFindsNoWrongAnswerWhenWritesGoAroundWarmfront(t *testing.T) {
 func TestOracleTakesEveryAnswerOfTheServerItself(t *testing.T) {
 	p := usual()
 	p.Replicas = 0
-	findsNothing(t, p, 1000)
+	findsNothing(t, p, 500)
 }
 
 func findsNothing(t *testing.T, p Plan, n uint64) {

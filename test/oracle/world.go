@@ -39,7 +39,7 @@ func quick() Settings {
 }
 
 // slack is for the look at the data that was under way, on a slow machine.
-const slack = 800 * time.Millisecond
+const slack = 2500 * time.Millisecond
 
 // late is how long a change of the data that nobody announced may go unseen.
 func (s Settings) late() time.Duration { return 2*s.Interval + slack }
