@@ -33,9 +33,10 @@ type Settings struct {
 	Without     string        // the protective rule that is taken out
 }
 
-// quick are settings that make everything happen within seconds.
+// quick are settings that make everything happen within seconds. On a slow machine a sync of the stand-in may
+// give no sign for a second or two: SYNC_SETTLE must be longer, as it must in life.
 func quick() Settings {
-	return Settings{Interval: 100 * time.Millisecond, Settle: 600 * time.Millisecond, Provisional: 250 * time.Millisecond, Revision: time.Hour, SyncTook: 400 * time.Millisecond}
+	return Settings{Interval: 100 * time.Millisecond, Settle: 3 * time.Second, Provisional: 250 * time.Millisecond, Revision: time.Hour, SyncTook: 400 * time.Millisecond}
 }
 
 // slack is for the look at the data that was under way, on a slow machine.
