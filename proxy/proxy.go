@@ -185,6 +185,9 @@ func (p *Proxy) hear(s board.Subject) {
 		p.audit.byExactIDs(s.Name)
 	case board.Bot, board.Metrics:
 		if s.Name == "" {
+			// Redis may have lost what the replicas agreed on: whoever knows it must tell before a newcomer,
+			// who knows nothing, keeps much by what it finds.
+			p.data.Poke()
 			p.writeback.forgetAll()
 		} else {
 			p.writeback.forget(s.Name)
