@@ -181,6 +181,12 @@ func pause(ctx context.Context, wait time.Duration, kick <-chan struct{}) {
 func (d *DataWatch) Poll(ctx context.Context) error {
 	for range 3 {
 		b := d.base()
+		if b.paid > 0 { // the others need not wait for what the server says, which may take seconds
+			if !d.commit(ctx, b.known, b) {
+				continue
+			}
+			b = d.base()
+		}
 		known := b.known
 		o, err := d.observe(ctx, known)
 		if err != nil {
