@@ -53,6 +53,21 @@ func listening(t *testing.T, r *harness.Redis, hear func(Subject)) *Board {
 	return b
 }
 
+// ownRedis is a Redis for a test that takes it away.
+func ownRedis(t *testing.T) (*harness.Lab, *harness.Redis) {
+	t.Helper()
+	lab, err := harness.NewRedisLab()
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = lab.Close() })
+	r, err := lab.StartRedis()
+	if err != nil {
+		t.Fatal(err)
+	}
+	return lab, r
+}
+
 func until(t *testing.T, what string, ok func() bool) {
 	t.Helper()
 	if err := harness.Until(20*time.Second, func() error {
@@ -186,15 +201,7 @@ func TestWhatRedisLosesIsNoticed(t *testing.T) {
 }
 
 func TestCutOffReplicaIsNotSureAndSaysLaterWhatItCouldNot(t *testing.T) {
-	lab, err := harness.NewRedisLab()
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer lab.Close()
-	r, err := lab.StartRedis()
-	if err != nil {
-		t.Fatal(err)
-	}
+	lab, r := ownRedis(t)
 	one := replica(t, r)
 	r.Stop()
 	until(t, "the lease runs out", func() bool { return !one.Sure() })

@@ -3,22 +3,12 @@ package board
 import (
 	"syscall"
 	"testing"
-
-	"warmfront/test/harness"
 )
 
 // A Redis that is restarted from its last snapshot, as one that was killed is, has forgotten what came
 // after it, and gives the numbers of the notices that it has lost to new ones.
 func TestRedisThatGoesBackToItsSnapshotIsNotBelieved(t *testing.T) {
-	lab, err := harness.NewRedisLab()
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer lab.Close()
-	r, err := lab.StartRedis()
-	if err != nil {
-		t.Fatal(err)
-	}
+	lab, r := ownRedis(t)
 	one, two := replica(t, r), replica(t, r)
 	old := propose(t, one, "old", 0, true)
 	dir, err := one.client.ConfigGet(t.Context(), "dir").Result()
@@ -52,15 +42,7 @@ func TestRedisThatGoesBackToItsSnapshotIsNotBelieved(t *testing.T) {
 
 // While Redis is away another replica can't tell of a write, and it may never come to it.
 func TestNothingOfBeforeIsBelievedWhenRedisIsBack(t *testing.T) {
-	lab, err := harness.NewRedisLab()
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer lab.Close()
-	r, err := lab.StartRedis()
-	if err != nil {
-		t.Fatal(err)
-	}
+	_, r := ownRedis(t)
 	one, two := replica(t, r), replica(t, r)
 	epoch := two.Epoch(Bot, "bot")
 	if err := r.Signal(syscall.SIGSTOP); err != nil {
