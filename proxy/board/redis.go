@@ -146,6 +146,9 @@ func (b *Board) look(ctx context.Context) (heard bool, err error) {
 		return false, err
 	}
 	b.alone.Store(view.others == 0)
+	if life == "" {
+		b.client.Publish(ctx, b.keys.wake, "") // the others should know of this replica at once
+	}
 	if view.age <= lease {
 		// In so young a life a replica may not have said yet what it is writing to.
 		return b.take(view, life, false), nil

@@ -60,7 +60,7 @@ var mutations = []mutation{
 	{rule: rule.Provisional, shows: oldBars, plan: slowSyncing, ops: 4000},
 	{rule: rule.SettledMoves, shows: oldBars, plan: longSync, play: lateTicker},
 	{rule: rule.FirstForced, shows: oldBars, plan: syncing, ops: 2000, covered: "an older row is known by its cachedAt and not kept, a younger one for minutes (rows-proven)"},
-	{rule: rule.ForeignForced, shows: `^benchmark`, plan: foreign, ops: 2000},
+	{rule: rule.ForeignForced, shows: `^benchmark`, plan: scenario, play: func(*Plan) []Op { return otherBenchmarks() }},
 	{rule: rule.OptionsNamed, shows: `^(seed|blockSize|years)`, plan: reporting, ops: 2000},
 	{rule: rule.BehindShort, shows: `^kept for long`, plan: appending, ops: 6000},
 	{rule: rule.RowsProven, shows: oldBars, plan: scenario, play: func(*Plan) []Op { return oldRows() }},
@@ -89,6 +89,10 @@ func syncing(p *Plan) {
 	p.Calms, p.Mix = false, everything().with(Mix{"sync": 1.5, "candles": 20, "edit": 1, "delete": 0, "outage": 0, "restart": 0, "create": 0, "memory-lost": 0})
 }
 
+func reporting(p *Plan) {
+	p.Calms, p.Mix = false, Mix{"bot-sanity": 80, "edit": 8, "run": 10, "invalidate-bot": 1}
+}
+
 // appending leaves the server with the bars that it has in memory.
 func appending(p *Plan) {
 	p.Calms, p.Mix, p.Settle = false, Mix{"run": 50, "candles": 10, "adhoc": 10, "sync": 0.7}, 300*time.Millisecond
@@ -99,12 +103,6 @@ func slowSyncing(p *Plan) {
 	syncing(p)
 	p.SyncTook, p.Settle = 3*time.Second, time.Second
 	p.Mix = Mix{"run": 25, "optimize": 25, "recommend": 10, "candles": 20, "run-now": 0.2, "download": 0.2}
-}
-
-func foreign(p *Plan) { p.Calms, p.Mix = false, Mix{"run": 100, "optimize": 5, "edit": 1} }
-
-func reporting(p *Plan) {
-	p.Calms, p.Mix = false, Mix{"bot-sanity": 80, "edit": 8, "run": 10, "invalidate-bot": 1}
 }
 
 // quickly caught are those that every go test looks for; make mutations looks for all.

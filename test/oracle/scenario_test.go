@@ -77,3 +77,13 @@ func lateTicker(p *Plan) []Op {
 func at(ticker string) int {
 	return strings.Count(strings.SplitN(strings.Join(tickers, " ")+" ", ticker+" ", 2)[0], " ")
 }
+
+// otherBenchmarks: a bot's row is of another benchmark, and is gone before what came from it is asked for again.
+func otherBenchmarks() (ops []Op) {
+	for bot := range 4 {
+		other := runOf(1, bot, "CC")
+		other.Body["benchmarkTicker"] = "QQQ"
+		ops = append(ops, other, runOf(0, bot, "CC"), runOf(1, bot, "OO"), runOf(0, bot, "CC"))
+	}
+	return renumbered(ops)
+}
