@@ -128,9 +128,6 @@ func (b *Board) InTouch() bool {
 // last could tell may go on without Redis.
 func (b *Board) SureOfData() bool { return b.Sure() || b.alone.Load() }
 
-// Shared reports whether there may be other replicas.
-func (b *Board) Shared() bool { return b.client != nil }
-
 // Secret is known to this Warmfront's replicas only; "" before Redis has told it.
 func (b *Board) Secret() string {
 	b.mu.Lock()
