@@ -57,6 +57,9 @@ const (
 	endPatience = 50 * time.Millisecond
 	// callTimeout bounds one look.
 	callTimeout = 250 * time.Millisecond
+	// youth is for how long replicas that were cut off may need to come back to a Redis that has lost everything:
+	// once many dials have failed, go-redis tries one a second.
+	youth = 2 * time.Second
 	// maxMarks bounds what is remembered of notices, here and in Redis.
 	maxMarks = 50_000
 )
@@ -77,6 +80,7 @@ type Board struct {
 	alone     atomic.Bool   // no other replica was there at the last look
 	leaseEnds atomic.Int64  // nanoseconds since start
 	sureFrom  atomic.Int64  // the same
+	grownAt   atomic.Int64  // the same: when the life ceases to be young
 	wake      chan struct{} // holds one: somebody wants a look now
 	behind    sync.WaitGroup
 
@@ -127,6 +131,12 @@ func (b *Board) InTouch() bool {
 // SureOfData is Sure for what changes through replicas only seldom: a replica that was the only one when it
 // last could tell may go on without Redis.
 func (b *Board) SureOfData() bool { return b.Sure() || b.alone.Load() }
+
+// Young reports whether the board may hold less than other replicas know: its life has begun a moment ago, and
+// they may not be back. A Redis that was not heard from holds nothing that could be read.
+func (b *Board) Young() bool {
+	return b.InTouch() && b.client != nil && int64(time.Since(b.start)) < b.grownAt.Load()
+}
 
 // Secret is known to this Warmfront's replicas only; "" before Redis has told it.
 func (b *Board) Secret() string {

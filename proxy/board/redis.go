@@ -149,6 +149,7 @@ func (b *Board) look(ctx context.Context) (heard bool, err error) {
 	if life == "" {
 		b.client.Publish(ctx, b.keys.wake, "") // the others should know of this replica at once
 	}
+	b.grownAt.Store(int64(asked + youth - view.age))
 	if view.age <= lease {
 		// In so young a life a replica may not have said yet what it is writing to.
 		return b.take(view, life, false), nil

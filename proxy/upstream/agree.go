@@ -64,13 +64,20 @@ func (d *DataWatch) read(raw []byte, version int64) (r record, ok bool) {
 	return r, true
 }
 
-// owe sees to it that a record which a newcomer has found, when the board had lost the one that this replica
-// knows, is told what went before. The caller holds mu.
+// owe sees to it that a record which somebody has put up who did not know this replica's, when the board had lost
+// it, is told what went before. The caller holds mu.
 func (d *DataWatch) owe(found record) {
-	if d.state == nil || found.Begun || found.root() == d.state.record.root() || found.root() == d.owedTo {
+	if d.state == nil {
 		return
 	}
 	before := d.state.record
+	switch before.root() {
+	case found.root(), found.After:
+		return
+	}
+	if found.root() == d.owedTo {
+		return
+	}
 	d.owedTo = found.root()
 	d.owed = append(d.owed, func(next *record) { next.follows(before, time.Now()) })
 	d.Poke()
@@ -163,4 +170,45 @@ func (d *DataWatch) apply(ctx context.Context, change func(*record)) {
 		d.keepAlone(next)
 	}
 	d.owed = append(d.owed, change)
+}
+
+// tell shares, whenever there may be something to, until ctx ends. It doesn't wait for what the server says,
+// which may take seconds: a replica that has just started, and finds an empty board, would take what the server
+// has for new.
+func (d *DataWatch) tell(ctx context.Context) {
+	for ctx.Err() == nil {
+		select {
+		case <-ctx.Done():
+			return
+		case <-d.news:
+		}
+		for !d.board.InTouch() && ctx.Err() == nil {
+			pause(ctx, reachEvery, nil)
+		}
+		d.share(ctx)
+	}
+}
+
+// share puts on the board what only this replica knows: the record that the board has lost, and changes that
+// are owed.
+func (d *DataWatch) share(ctx context.Context) {
+	for range 3 {
+		b := d.base()
+		if !b.due || b.version == ownVersion || d.commit(ctx, b.known, b) {
+			return
+		}
+	}
+}
+
+// letOthersTell returns when replicas that know more than an empty board says must have said so.
+func (d *DataWatch) letOthersTell(ctx context.Context) {
+	for d.board.Young() && ctx.Err() == nil {
+		d.mu.Lock()
+		known := d.state != nil
+		d.mu.Unlock()
+		if _, version := d.board.Record(); known || version != 0 {
+			return
+		}
+		pause(ctx, 10*time.Millisecond, nil)
+	}
 }

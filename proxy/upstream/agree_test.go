@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"net/http"
 	"sync"
 	"syscall"
 	"testing"
@@ -35,22 +36,34 @@ func shared(t *testing.T, before func(*redis.Client)) *cutOff {
 	if err != nil {
 		t.Fatal(err)
 	}
-	client := redis.NewClient(&redis.Options{Addr: r.Address, MaxRetries: -1, ContextTimeoutEnabled: true, DialTimeout: time.Second, DialerRetries: 1})
+	p := &prices{candles: map[string]string{"SPY": candles("2026-01-13", 1)}, text: `{"dataDate":"x"}`}
+	w := joined(t, &cutOff{redis: r, prices: p})
+	w.until(w.board.InTouch)
+	if before != nil {
+		client := redis.NewClient(&redis.Options{Addr: r.Address})
+		defer client.Close()
+		before(client)
+	}
+	return w
+}
+
+// joined is another replica, with the same Redis and server as one that is there.
+func joined(t *testing.T, there *cutOff) *cutOff {
+	t.Helper()
+	client := redis.NewClient(&redis.Options{Addr: there.redis.Address, MaxRetries: -1, ContextTimeoutEnabled: true, DialTimeout: time.Second, DialerRetries: 1})
 	b := board.New(client, "test:", time.Hour, func(board.Subject) {}, zap.NewNop())
 	ctx, cancel := context.WithCancel(context.Background())
 	var running sync.WaitGroup
 	running.Go(func() { b.Run(ctx) })
 	t.Cleanup(func() { cancel(); running.Wait(); _ = client.Close() })
-
-	p := &prices{candles: map[string]string{"SPY": candles("2026-01-13", 1)}, text: `{"dataDate":"x"}`}
-	c, _ := serve(t, p.ServeHTTP)
+	c, _ := serve(t, func(rw http.ResponseWriter, r *http.Request) {
+		if _, version := b.Record(); version == 0 && b.Young() {
+			t.Error("the server is asked while others may have more to tell than it has")
+		}
+		there.prices.ServeHTTP(rw, r)
+	})
 	d := NewDataWatch(c, NewAdmin(c, "", "", ""), b, DataSettings{Canaries: []string{"SPY"}, Interval: time.Hour, Settle: time.Hour}, zap.NewNop())
-	w := &cutOff{d, t, r, p}
-	w.until(b.InTouch)
-	if before != nil {
-		before(client)
-	}
-	return w
+	return &cutOff{d, t, there.redis, there.prices}
 }
 
 func (w *cutOff) until(ok func() bool) {
@@ -148,36 +161,89 @@ func TestRecordThatCannotBeReadIsReplaced(t *testing.T) {
 	}
 }
 
-func TestARecordThatANewcomerFoundDoesNotMakeOthersForgetWhatWentBefore(t *testing.T) {
-	w := shared(t, nil)
+// A newcomer has found what it knows; one that was without Redis goes on from what it found then.
+func TestARecordOfSomebodyWhoKnewNothingDoesNotMakeOthersForgetWhatWentBefore(t *testing.T) {
+	for name, after := range map[string]string{"found on the empty board": "", "found before Redis came": "something else"} {
+		t.Run(name, func(t *testing.T) {
+			w := shared(t, nil)
+			before := w.inSync()
+			w.flush()
+			w.until(func() bool { _, version := w.board.Record(); return version == 0 && w.board.InTouch() })
+			found := record{
+				Life: "newcomer's", After: after, Number: 1, Begun: after != "", Phase: settled, Date: "2026-01-14", Text: "x",
+				Tables: before.record.Tables, Tickers: map[string]candle{},
+			}
+			raw, err := json.Marshal(found)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if version, err := w.board.Propose(t.Context(), raw, 0); err != nil || version == 0 {
+				t.Fatalf("the newcomer's record: %v, %v", version, err)
+			}
+			if state, sure := w.Current(); sure {
+				t.Errorf("sure of %+v before the others were told", state)
+			}
+			w.poll()
+			state, sure := w.Current()
+			if !sure || !state.Begun || !state.Provisional || !state.TablesStale || state.record.root() != "newcomer's" {
+				t.Errorf("sure %v of %+v; want a generation that has begun, in a sync, with stale tables", sure, state)
+			}
+		})
+	}
+}
+
+// inSync has the watch know of a sync, and of tables from before it.
+func (w *cutOff) inSync() *DataState {
+	w.t.Helper()
 	w.poll()
 	w.prices.mu.Lock()
 	w.prices.candles["SPY"] = candles("2026-01-14", 1)
 	w.prices.mu.Unlock()
-	w.poll() // a sync has begun, and the tables are of before it
-	before, _ := w.Current()
-	// The board loses everything, and a newcomer is the first to look.
+	w.poll()
+	state, _ := w.Current()
+	return state
+}
+
+// flush has Redis lose everything.
+func (w *cutOff) flush() {
+	w.t.Helper()
 	client := redis.NewClient(&redis.Options{Addr: w.redis.Address})
 	defer client.Close()
-	if err := client.FlushAll(t.Context()).Err(); err != nil {
-		t.Fatal(err)
+	if err := client.FlushAll(w.t.Context()).Err(); err != nil {
+		w.t.Fatal(err)
 	}
-	w.until(func() bool { _, version := w.board.Record(); return version == 0 && w.board.InTouch() })
-	found := record{Life: "newcomer's", Number: 1, Phase: settled, Date: "2026-01-14", Text: "x", Tables: before.record.Tables, Tickers: map[string]candle{}}
-	raw, err := json.Marshal(found)
-	if err != nil {
-		t.Fatal(err)
+}
+
+// Who knew what the board has lost may come back to Redis later than a newcomer, and may be waiting for a server
+// that is busy.
+func TestNewcomerToABoardThatHasLostEverythingTakesWhatOthersKnew(t *testing.T) {
+	w := shared(t, nil)
+	before := w.inSync()
+	w.prices.mu.Lock() // the server is busy
+	w.flush()
+	n := joined(t, w)
+	w.until(n.board.InTouch)
+	ctx, cancel := context.WithCancel(t.Context())
+	var found, told sync.WaitGroup
+	found.Go(n.poll)
+	told.Go(func() { w.tell(ctx) })
+	w.Poke()
+	w.until(func() bool { _, version := n.board.Record(); return version != 0 })
+	w.prices.mu.Unlock()
+	found.Wait()
+	cancel()
+	told.Wait()
+	state, sure := n.Current()
+	if !sure || !state.Begun || !state.Provisional || !state.TablesStale || state.record.After != before.record.root() {
+		t.Errorf("the newcomer is sure (%v) of %+v; want what went before: a sync, stale tables, after %s", sure, state, before.record.root())
 	}
-	if version, err := w.board.Propose(t.Context(), raw, 0); err != nil || version == 0 {
-		t.Fatalf("the newcomer's record: %v, %v", version, err)
-	}
-	if state, sure := w.Current(); sure {
-		t.Errorf("sure of %+v before the others were told", state)
-	}
+}
+
+func TestNewcomerToAnEmptyBoardBeginsWhenNobodyTells(t *testing.T) {
+	w := shared(t, nil)
 	w.poll()
-	state, sure := w.Current()
-	if !sure || !state.Begun || !state.Provisional || !state.TablesStale || state.record.root() != "newcomer's" {
-		t.Errorf("sure %v of %+v; want a generation that has begun, in a sync, with stale tables", sure, state)
+	if state, sure := w.Current(); !sure || state.Begun || w.board.Young() {
+		t.Errorf("sure %v of %+v, young %v; want a record that was found on a board that others had time to come back to", sure, state, w.board.Young())
 	}
 }
 

@@ -58,7 +58,8 @@ type DataWatch struct {
 	canaries []string
 	set      DataSettings
 	log      *zap.Logger
-	kick     chan struct{}
+	kick     chan struct{} // holds one: look now
+	news     chan struct{} // holds one: there may be something to share
 	grumbled map[string]bool
 	uses     tickersInUse
 
@@ -78,7 +79,7 @@ const ownVersion = -1
 // NewDataWatch watches as set says. Nothing is asked before Run.
 func NewDataWatch(c *Client, a *Admin, b *board.Board, set DataSettings, log *zap.Logger) *DataWatch {
 	return &DataWatch{
-		client: c, admin: a, board: b, canaries: set.Canaries, set: set, log: log, kick: make(chan struct{}, 1), grumbled: map[string]bool{},
+		client: c, admin: a, board: b, canaries: set.Canaries, set: set, log: log, kick: make(chan struct{}, 1), news: make(chan struct{}, 1), grumbled: map[string]bool{},
 	}
 }
 
@@ -124,9 +125,11 @@ func (d *DataWatch) Tried() bool { return d.tried.Load() }
 
 // Poke makes the next look happen now.
 func (d *DataWatch) Poke() {
-	select {
-	case d.kick <- struct{}{}:
-	default:
+	for _, waiting := range []chan struct{}{d.kick, d.news} {
+		select {
+		case waiting <- struct{}{}:
+		default:
+		}
 	}
 }
 
@@ -139,6 +142,9 @@ const boardPatience = time.Second
 // Run polls until ctx ends. Before the first success it asks every second: a private network's DNS
 // may need that long after a start.
 func (d *DataWatch) Run(ctx context.Context) {
+	var telling sync.WaitGroup
+	telling.Go(func() { d.tell(ctx) })
+	defer telling.Wait()
 	for end := time.Now().Add(boardPatience); !d.board.InTouch() && time.Now().Before(end) && ctx.Err() == nil; {
 		pause(ctx, 10*time.Millisecond, nil)
 	}
@@ -179,14 +185,10 @@ func pause(ctx context.Context, wait time.Duration, kick <-chan struct{}) {
 
 // Poll asks once. Replicas that see the same change at the same time agree on who was first.
 func (d *DataWatch) Poll(ctx context.Context) error {
+	d.share(ctx)
+	d.letOthersTell(ctx)
 	for range 3 {
 		b := d.base()
-		if b.paid > 0 { // the others need not wait for what the server says, which may take seconds
-			if !d.commit(ctx, b.known, b) {
-				continue
-			}
-			b = d.base()
-		}
 		known := b.known
 		o, err := d.observe(ctx, known)
 		if err != nil {

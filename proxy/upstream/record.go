@@ -40,8 +40,9 @@ const (
 // record is what all replicas agree on of the price data. It is kept on the board, as JSON, and never
 // changed in place.
 type record struct {
-	Life   string `json:"life"`   // of the count: a new one when the old was lost
-	Number int    `json:"number"` // the generation; 0 when nothing is known yet
+	Life   string `json:"life"`            // of the count: a new one when the old was lost
+	After  string `json:"after,omitempty"` // the root of the life that this one goes on from
+	Number int    `json:"number"`          // the generation; 0 when nothing is known yet
 
 	Date    string            `json:"date"`    // newest candle of the canaries, YYYY-MM-DD
 	Text    string            `json:"text"`    // what the server calls its data date
@@ -271,7 +272,7 @@ func (r *record) clearBot(bot string, now time.Time) {
 // generations were begun in the one that is lost.
 func (r record) revived(now time.Time) record {
 	next := r.clone()
-	next.Life = rand.Text()
+	next.Life, next.After = rand.Text(), r.root()
 	next.bump(now)
 	return next
 }

@@ -55,9 +55,6 @@ func TestOracleFindsNoWrongAnswer(t *testing.T) {
 func TestOracleFindsNoWrongAnswerWithAnAdminsLogin(t *testing.T) {
 	p := usual()
 	p.Admin, p.Fresh = true, true
-	// A replica that starts while Redis is losing everything finds an empty board, and may keep for long what it
-	// finds, for the second or two until another that knows better reaches Redis again.
-	delete(p.Mix, "restart")
 	findsNothing(t, p, 1000)
 }
 
