@@ -177,8 +177,9 @@ func (p *Proxy) answerDown(w http.ResponseWriter, a *ask, res *result) {
 	}
 	p.log.Warn("upstream failed", zap.String("route", a.route.Name), zap.Error(res.err))
 	p.label(w.Header(), a, how, upstreamTier, cacheStatus{reason: "upstream-down"}.forward("miss"))
-	upstreamFailed(w, res.err)
-	p.done(a, how, upstreamTier, http.StatusBadGateway, "upstream-down")
+	status := failure(res.err)
+	writeError(w, status, "upstream unavailable")
+	p.done(a, how, upstreamTier, status, "upstream-down")
 }
 
 // answerBroken hands on an answer that broke off: as far as it came, and visibly broken.
@@ -251,7 +252,7 @@ func (p *Proxy) passAs(w http.ResponseWriter, a *ask, how outcome, reason string
 		p.pass(w, a.in, mark)
 	}
 	a.waited = time.Since(began)
-	p.done(a, how, upstreamTier, 0, reason)
+	p.done(a, how, upstreamTier, mark.status, reason)
 }
 
 // label writes what the answer says about its way.
@@ -272,6 +273,8 @@ func labelled(h http.Header, how outcome, tier, status string, started time.Time
 
 // write labels an answer that is passed through.
 func (m *passMark) write(h http.Header, status int) {
+	m.status = status
+	m.stop()
 	forward := "bypass"
 	if m.outcome == bypassed {
 		forward = "request"

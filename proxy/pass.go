@@ -9,6 +9,7 @@ import (
 	"net/http/httputil"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"go.uber.org/zap"
@@ -46,6 +47,24 @@ type passMark struct {
 	reason  string
 	key     string
 	started time.Time
+	status  int // once there is one
+
+	timer    *time.Timer // ends the wait for an answer; it runs once the request has gone out whole
+	answered atomic.Bool // the server may answer before that
+}
+
+// wait ends the request unless its answer begins within the time.
+func (m *passMark) wait(atMost time.Duration) {
+	m.timer.Reset(atMost)
+	if m.answered.Load() {
+		m.timer.Stop()
+	}
+}
+
+// stop ends the waiting.
+func (m *passMark) stop() {
+	m.answered.Store(true)
+	m.timer.Stop()
 }
 
 type passingKey struct{}
@@ -85,8 +104,10 @@ func newPassThrough(cfg *config.Config, transport http.RoundTripper, log *zap.Lo
 		},
 		ErrorHandler: func(w http.ResponseWriter, r *http.Request, err error) {
 			passingOf(r.Context()).failed = true
-			if mark := passingOf(r.Context()).mark; mark != nil {
-				mark.write(w.Header(), http.StatusBadGateway)
+			if cause := context.Cause(r.Context()); errors.Is(cause, errUpstreamTimeout) {
+				err = cause
+			} else if r.Context().Err() != nil {
+				panic(http.ErrAbortHandler) // the client has left; returning would answer 200
 			}
 			passFailed(w, r, err, log)
 		},
@@ -95,25 +116,26 @@ func newPassThrough(cfg *config.Config, transport http.RoundTripper, log *zap.Lo
 
 // passFailed answers for a server that gave no answer.
 func passFailed(w http.ResponseWriter, r *http.Request, err error, log *zap.Logger) {
-	if body := passingOf(r.Context()).body; body != nil && body.short() {
-		writeError(w, http.StatusBadRequest, shortBody)
-		return
+	going := passingOf(r.Context())
+	status, message := failure(err), "upstream unavailable"
+	if going.body != nil && going.body.short() {
+		status, message = http.StatusBadRequest, shortBody
+	} else {
+		log.Warn("pass-through failed", zap.String("method", r.Method), zap.Error(err))
 	}
-	if r.Context().Err() != nil {
-		panic(http.ErrAbortHandler) // the client has left; returning would answer 200
+	if going.mark != nil {
+		going.mark.write(w.Header(), status)
 	}
-	log.Warn("pass-through failed", zap.String("method", r.Method), zap.Error(err))
-	upstreamFailed(w, err)
+	writeError(w, status, message)
 }
 
-// upstreamFailed is the answer for a server that is down (502) or too slow (504).
-func upstreamFailed(w http.ResponseWriter, err error) {
-	status := http.StatusBadGateway
+// failure is the status for a server that is down (502) or too slow (504).
+func failure(err error) (status int) {
 	var timeout net.Error
 	if errors.Is(err, errUpstreamTimeout) || errors.Is(err, context.DeadlineExceeded) || errors.As(err, &timeout) && timeout.Timeout() {
-		status = http.StatusGatewayTimeout
+		return http.StatusGatewayTimeout
 	}
-	writeError(w, status, "upstream unavailable")
+	return http.StatusBadGateway
 }
 
 // forwardedFields puts the X-Forwarded-* fields of in into out.
@@ -161,28 +183,45 @@ func (p *Proxy) pass(w http.ResponseWriter, r *http.Request, mark *passMark) (an
 	if tap, ok := w.(*tapped); ok {
 		tap.going = going
 	}
-	r = r.WithContext(context.WithValue(r.Context(), passingKey{}, going))
+	ctx, cancel := context.WithCancelCause(context.WithValue(r.Context(), passingKey{}, going))
+	defer cancel(nil)
+	sent := func() {}
+	if mark != nil {
+		mark.timer = time.AfterFunc(time.Hour, func() { cancel(errUpstreamTimeout) })
+		mark.timer.Stop()
+		defer mark.stop()
+		sent = func() { mark.wait(p.cfg.UpstreamTimeout) }
+	}
+	r = r.WithContext(ctx)
 	if r.Body != nil && r.Body != http.NoBody {
-		going.body = &watchedBody{ReadCloser: r.Body}
+		going.body = &watchedBody{ReadCloser: r.Body, sent: sent}
 		r.Body = going.body
+	} else {
+		sent()
 	}
 	p.through.ServeHTTP(w, r)
 	return !going.failed
 }
 
-// watchedBody remembers that a request's body ended before its Content-Length.
+// watchedBody tells when a request's body has gone out, and remembers that it ended before its Content-Length.
 type watchedBody struct {
 	io.ReadCloser
-	mu  sync.Mutex
-	err error
+	sent func()
+	mu   sync.Mutex
+	err  error
 }
 
 func (b *watchedBody) Read(buf []byte) (int, error) {
 	n, err := b.ReadCloser.Read(buf)
-	if err != nil && err != io.EOF {
-		b.mu.Lock()
-		b.err = err
-		b.mu.Unlock()
+	if err == nil {
+		return n, nil
+	}
+	b.mu.Lock()
+	first := b.err == nil
+	b.err = err
+	b.mu.Unlock()
+	if first && err == io.EOF {
+		b.sent()
 	}
 	return n, err
 }

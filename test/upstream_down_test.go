@@ -104,12 +104,21 @@ func TestStaleAnswersComeFromRedisToo(t *testing.T) {
 func TestServerThatDoesNotAnswerInTimeIs504(t *testing.T) {
 	up := upstream(t)
 	w := warmfront(t, up.URL, harness.Env{"UPSTREAM_TIMEOUT": "700ms"})
-	override(t, up, harness.Override{Method: "POST", Path: runPath, Hang: true})
-	a := post(t, w.URL+runPath, `{}`)
-	expect(t, a, 504)
-	expectBody(t, a, []byte(unavailable))
-	if a.Took < 600*time.Millisecond || a.Took > 10*time.Second {
-		t.Fatalf("504 after %v, expected it after 700ms\n%s", a.Took, a)
+	for _, c := range []struct{ name, body, header, outcome string }{
+		{"to be kept", `{}`, "", "PASS"},
+		{"bypassed", `{}`, "X-Cache-Bypass: 1", "BYPASS"},
+		{"refreshed", `{}`, "X-Cache-Bypass: refresh", "REFRESH"},
+		{"not keyed", `{"mode":"CC","mode":"OO"}`, "", "PASS"},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			override(t, up, harness.Override{Method: "POST", Path: runPath, Hang: true, Times: 1})
+			a := post(t, w.URL+runPath, c.body, c.header)
+			expect(t, a, 504, "X-Cache: "+c.outcome)
+			expectBody(t, a, []byte(unavailable))
+			if a.Took < 600*time.Millisecond || a.Took > 10*time.Second {
+				t.Fatalf("504 after %v, expected it after 700ms\n%s", a.Took, a)
+			}
+		})
 	}
 	expect(t, post(t, w.URL+runPath, `{}`), 200, "X-Cache: MISS")
 }

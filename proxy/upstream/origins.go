@@ -7,6 +7,7 @@ import (
 	"net/http"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"golang.org/x/sync/singleflight"
@@ -15,6 +16,11 @@ import (
 const (
 	// originTTL is for how long an origin's CORS headers are believed (contract, trap 10: minutes).
 	originTTL = 5 * time.Minute
+	// originGrace is for how much longer they serve while the server is being asked again: it may be computing,
+	// and a hit need not wait for that.
+	originGrace = originTTL
+	// askOriginEvery bounds how often that is tried.
+	askOriginEvery = time.Second
 	// maxOrigins bounds what is remembered: the Origin header is the client's to invent.
 	maxOrigins = 1024
 )
@@ -32,6 +38,7 @@ type Origins struct {
 type originHeaders struct {
 	header http.Header
 	until  time.Time
+	asked  *atomic.Int64 // Unix nanoseconds of the last try to ask again
 }
 
 // NewOrigins asks through c.
@@ -47,6 +54,10 @@ func (o *Origins) Headers(ctx context.Context, origin string) (http.Header, erro
 	if ok && time.Now().Before(known.until) {
 		return known.header, nil
 	}
+	if ok && time.Now().Before(known.until.Add(originGrace)) {
+		o.refresh(ctx, origin, known)
+		return known.header, nil
+	}
 	ch := o.asks.DoChan(origin, func() (any, error) { return o.ask(context.WithoutCancel(ctx), origin) })
 	select {
 	case res := <-ch:
@@ -57,6 +68,15 @@ func (o *Origins) Headers(ctx context.Context, origin string) (http.Header, erro
 	case <-ctx.Done():
 		return nil, ctx.Err()
 	}
+}
+
+// refresh asks behind the answer that is being given.
+func (o *Origins) refresh(ctx context.Context, origin string, known originHeaders) {
+	last, now := known.asked.Load(), time.Now().UnixNano()
+	if now-last < int64(askOriginEvery) || !known.asked.CompareAndSwap(last, now) {
+		return
+	}
+	o.asks.DoChan(origin, func() (any, error) { return o.ask(context.WithoutCancel(ctx), origin) })
 }
 
 // Remembered gives what was last seen for origin however long ago, for answers served while the
@@ -81,7 +101,7 @@ func (o *Origins) Learn(origin string, answer http.Header) http.Header {
 	if len(o.known) >= maxOrigins {
 		clear(o.known)
 	}
-	o.known[origin] = originHeaders{cors, time.Now().Add(originTTL)}
+	o.known[origin] = originHeaders{cors, time.Now().Add(originTTL), new(atomic.Int64)}
 	return cors
 }
 

@@ -17,6 +17,7 @@ import (
 
 	"warmfront/keying"
 	"warmfront/proxy/board"
+	"warmfront/test/harness"
 )
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
@@ -313,6 +314,50 @@ func TestEachOriginGetsItsOwnHeaders(t *testing.T) {
 	}
 	if n := len(o.known); n > maxOrigins {
 		t.Errorf("%d origins are remembered, over the bound of %d", n, maxOrigins)
+	}
+}
+
+// A server that computes doesn't answer; a hit must not wait for it to say again what it said minutes ago.
+func TestHeadersOfAnOriginAreAskedForAgainBehindTheAnswer(t *testing.T) {
+	goOn := make(chan struct{})
+	var asked atomic.Int32
+	c, _ := serve(t, func(w http.ResponseWriter, r *http.Request) {
+		n := asked.Add(1)
+		if n == 2 {
+			<-goOn
+		}
+		w.Header().Set("Access-Control-Max-Age", fmt.Sprint(n))
+	})
+	o := NewOrigins(c)
+	age := func(by time.Duration) (got string) {
+		o.mu.Lock()
+		known := o.known["http://a"]
+		known.until = known.until.Add(-by)
+		o.known["http://a"] = known
+		o.mu.Unlock()
+		h, err := o.Headers(context.Background(), "http://a")
+		if err != nil {
+			t.Fatal(err)
+		}
+		return h.Get("Access-Control-Max-Age")
+	}
+	_, _ = o.Headers(context.Background(), "http://a")
+	for _, by := range []time.Duration{0, originTTL, 0} {
+		if got := age(by); got != "1" {
+			t.Errorf("%v later, the headers of answer %s, want the first", by, got)
+		}
+	}
+	close(goOn)
+	if err := harness.Until(10*time.Second, func() error {
+		if got := age(0); got != "2" {
+			return fmt.Errorf("the headers of answer %s, want those of the second", got)
+		}
+		return nil
+	}); err != nil {
+		t.Error(err)
+	}
+	if got := age(originTTL + originGrace); got != "3" {
+		t.Errorf("long after, the headers of answer %s; want to have waited for the third", got)
 	}
 }
 
