@@ -118,6 +118,48 @@ func TestACallUnderWayIsNotSharedWithWhoHasNoGrant(t *testing.T) {
 	wg.Wait()
 }
 
+// What the loop fetches with an admin's login is the admin's, for whomever it was asked before.
+func TestWhatTheWarmLoopFetchesServesOnlyWhomTheServerHasLetHaveIt(t *testing.T) {
+	up, r := ownUpstream(t, harness.Env{"AUTH_BOTS": "1", "DATA_DATE_MEMORY_MS": "100"}), redisServer(t)
+	one := protecting(t, up.URL, warming(harness.Env{
+		"REDIS_URL": r.URL(), "UPSTREAM_EMAIL": "admin@example.com", "UPSTREAM_PASSWORD": "admin-password", "METRICS_WRITEBACK": "false",
+	}))
+	two := protecting(t, up.URL, harness.Env{"REDIS_URL": r.URL()})
+	a, b := callers(t, up)
+	request := `{"mode":"CC","costBps":7}`
+	expect(t, post(t, one.URL+runPath, request, a), 200, "X-Cache: MISS")
+	remembered(t, r, 1)
+	expect(t, post(t, one.URL+runPath, request, a), 200, "X-Cache: HIT")
+	override(t, up, harness.Override{Path: "/api/bots/bot-7", Times: 1, Status: 403, Headers: asJSON, Body: `{"error":"Forbidden"}`})
+	expect(t, get(t, one.URL+"/api/bots/bot-7", a), 403) // A has been let have it for the last time
+	ok(t, up.NoOverrides())
+	before := progressOf(t, one)
+	ok(t, up.Sync("append", 300))
+	after := ""
+	if before.LastRun != nil {
+		after = before.LastRun.Date
+	}
+	p := warmedFor(t, one, after)
+	if p.LastRun.Warmed == 0 || p.LastRun.Failed > 0 {
+		t.Fatalf("the loop has not fetched anything: %+v", *p.LastRun)
+	}
+	asked, err := up.Counts()
+	ok(t, err)
+	for _, w := range []*harness.Server{one, two} {
+		expect(t, post(t, w.URL+runPath, request), 401, "X-Cache: PASS")
+		expect(t, post(t, w.URL+runPath, request, b), 403, "X-Cache: PASS")
+	}
+	override(t, up, harness.Override{Method: "POST", Path: runPath, Times: 1, Status: 403, Headers: asJSON, Body: `{"error":"Forbidden"}`})
+	expect(t, post(t, two.URL+runPath, request, a), 403, "X-Cache: PASS")
+	now, err := up.Counts()
+	ok(t, err)
+	if now.Backtests != asked.Backtests {
+		t.Errorf("%d backtests were run for callers who were refused", now.Backtests-asked.Backtests)
+	}
+	expect(t, post(t, two.URL+runPath, request, a), 200, "X-Cache: MISS")
+	expect(t, post(t, two.URL+runPath, request, a), 200, "X-Cache: HIT")
+}
+
 func TestAnswerFetchedWithoutCredentialsServesEveryone(t *testing.T) {
 	up := ownUpstream(t, harness.Env{"AUTH_BOTS": "1"})
 	w := protecting(t, up.URL, nil)
