@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"os"
+	"strings"
 	"sync"
 	"testing"
 	"time"
@@ -44,7 +45,8 @@ func replica(t *testing.T, r *harness.Redis) *Board { return listening(t, r, fun
 func listening(t *testing.T, r *harness.Redis, hear func(Subject)) *Board {
 	t.Helper()
 	client := redis.NewClient(&redis.Options{Addr: r.Address, MaxRetries: -1, ContextTimeoutEnabled: true, DialTimeout: time.Second, DialerRetries: 1})
-	b := New(client, t.Name()+":", time.Hour, hear, zap.NewNop())
+	test, _, _ := strings.Cut(t.Name(), "/")
+	b := New(client, test+":", time.Hour, hear, zap.NewNop())
 	ctx, cancel := context.WithCancel(context.Background())
 	var running sync.WaitGroup
 	running.Go(func() { b.Run(ctx) })

@@ -59,3 +59,55 @@ func TestNothingOfBeforeIsBelievedWhenRedisIsBack(t *testing.T) {
 		t.Error("two is sure of what it knew before Redis was away")
 	}
 }
+
+// A Redis that is full may evict any key, as its policy says.
+func TestRedisThatHasEvictedAPartOfTheBoardIsNotBelieved(t *testing.T) {
+	_, r := ownRedis(t)
+	one, two := replica(t, r), replica(t, r)
+	for _, key := range one.keys.list() {
+		t.Run(key, func(t *testing.T) {
+			propose(t, one, "agreed", 0, true)
+			write := one.Begin(t.Context(), Subject{Bot, "edited"})
+			until(t, "two knows of the write", func() bool { return two.Writing(Bot, "edited") })
+			epoch := two.Epoch(Bot, "bot")
+			if n, err := one.client.Del(t.Context(), key).Result(); err != nil || n != 1 {
+				t.Fatalf("deleted %d of %s: %v", n, key, err)
+			}
+			until(t, "two believes nothing of before", func() bool { return two.Epoch(Bot, "bot") > epoch })
+			until(t, "both are sure again", func() bool { return one.Sure() && two.Sure() })
+			if !two.Writing(Bot, "edited") {
+				t.Error("the write under way has been forgotten")
+			}
+			write.End(true)
+			until(t, "two knows of its end", func() bool { return !two.Writing(Bot, "edited") })
+			if _, v := two.Record(); v != 0 {
+				t.Errorf("a record of version %d is still believed", v)
+			}
+		})
+	}
+}
+
+// A notice that is lost before another replica has read it must not let the write go on as if it had been.
+func TestWriteWaitsForReplicasThatARedisHasEvicted(t *testing.T) {
+	_, r := ownRedis(t)
+	one, two := replica(t, r), replica(t, r)
+	for range 20 {
+		epoch := two.Epoch(Bot, "bot")
+		one.client.Del(t.Context(), one.keys.replicas)
+		write := one.Begin(t.Context(), Subject{Bot, "bot"})
+		if two.Sure() && two.Epoch(Bot, "bot") == epoch && !two.Writing(Bot, "bot") {
+			t.Fatal("the write has begun while another replica is sure of what was before")
+		}
+		write.End(true)
+		until(t, "both are sure again", func() bool { return one.Sure() && two.Sure() })
+	}
+}
+
+func TestWhatWasAgreedOnOutlivesTheReplicas(t *testing.T) {
+	_, r := ownRedis(t)
+	t.Run("one", func(t *testing.T) { propose(t, replica(t, r), "agreed", 0, true) })
+	two := replica(t, r)
+	if record, _ := two.Record(); string(record) != "agreed" {
+		t.Errorf("after the last replica has left the record is %q", record)
+	}
+}

@@ -7,7 +7,9 @@ import (
 	"github.com/redis/go-redis/v9"
 )
 
-// keys are the board's own in Redis. The braces put them into one slot of a cluster.
+// keys are the board's own in Redis. The braces put them into one slot of a cluster. A Redis that is full may evict
+// any of them alone: so that this shows, each is there from the life's begin, with an element "" in the
+// collections, which stands for nothing else.
 type keys struct {
 	seq      string // counts notices
 	notices  string // sorted set: subject by the number of its last notice, the counter of each bot
@@ -52,6 +54,10 @@ local function notice(s)
 	redis.call('ZADD', KEYS[2], n, s)
 	return {n, before}
 end
+local function whole()
+	return redis.call('EXISTS', KEYS[1]) == 1 and redis.call('ZSCORE', KEYS[2], '') and redis.call('ZSCORE', KEYS[3], '')
+		and redis.call('HEXISTS', KEYS[4], '') == 1
+end
 `
 
 var (
@@ -67,8 +73,12 @@ local info = redis.pcall('INFO', 'server')
 local run = type(info) == 'string' and string.match(info, 'run_id:(%x+)') or ''
 local life = redis.call('HGET', KEYS[5], 'life')
 local seen, seq = tonumber(ARGV[3]), tonumber(redis.call('GET', KEYS[1]) or '0')
-if not life or run ~= (redis.call('HGET', KEYS[5], 'run') or '') or life == ARGV[2] and seq < seen then
+if not life or not whole() or run ~= (redis.call('HGET', KEYS[5], 'run') or '') or life == ARGV[2] and seq < seen then
 	life = ARGV[5]
+	redis.call('INCRBY', KEYS[1], 0)
+	redis.call('ZADD', KEYS[2], '+inf', '')
+	redis.call('ZADD', KEYS[3], '+inf', '')
+	redis.call('HSET', KEYS[4], '', '0 0')
 	redis.call('HSET', KEYS[5], 'life', life, 'run', run, 'born', now)
 	redis.call('HDEL', KEYS[5], 'version', 'record')
 end
@@ -93,7 +103,7 @@ if not known or seen < tonumber(redis.call('HGET', KEYS[5], 'floor') or '0') the
 		end
 	end
 else
-	notices = redis.call('ZRANGEBYSCORE', KEYS[2], '(' .. seen, '+inf', 'WITHSCORES')
+	notices = redis.call('ZRANGEBYSCORE', KEYS[2], '(' .. seen, '(+inf', 'WITHSCORES')
 end
 local version = redis.call('HGET', KEYS[5], 'version') or '0'
 local record = ''
@@ -105,7 +115,7 @@ for i = 1, #all, 2 do
 	if all[i] ~= ARGV[1] and now - at < 10000 then others = others + 1 end
 end
 local age = now - tonumber(redis.call('HGET', KEYS[5], 'born') or now)
-return {life, tonumber(redis.call('GET', KEYS[1]) or '0'), tonumber(version), record, notices, redis.call('ZRANGE', KEYS[3], 0, -1), age, others}`)
+return {life, tonumber(redis.call('GET', KEYS[1]) or '0'), tonumber(version), record, notices, redis.call('ZRANGEBYSCORE', KEYS[3], '-inf', '(+inf'), age, others}`)
 
 	// putUp: ARGV is the subject, a token or "", the TTL of writes, the bound of notices.
 	putUpScript = newScript(clock + `
@@ -131,12 +141,12 @@ return n`)
 	// believe what they read in the one before.
 	awaitedScript = newScript(clock + `
 local waiting = 0
-if now - tonumber(redis.call('HGET', KEYS[5], 'born') or now) <= ARGV[3] + 0 then waiting = 1 end
+if not whole() or now - tonumber(redis.call('HGET', KEYS[5], 'born') or now) <= ARGV[3] + 0 then waiting = 1 end
 local all = redis.call('HGETALL', KEYS[4])
 for i = 1, #all, 2 do
 	local gap = string.find(all[i + 1], ' ', 1, true)
 	local at, seen = tonumber(string.sub(all[i + 1], 1, gap - 1)), tonumber(string.sub(all[i + 1], gap + 1))
-	if now - at > 20 * ARGV[3] then redis.call('HDEL', KEYS[4], all[i])
+	if all[i] ~= '' and now - at > 20 * ARGV[3] then redis.call('HDEL', KEYS[4], all[i])
 	elseif all[i] ~= ARGV[1] and now - at <= ARGV[3] + 0 and seen < ARGV[2] + 0 then waiting = waiting + 1 end
 end
 return waiting`)

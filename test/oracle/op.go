@@ -24,6 +24,7 @@ type Op struct {
 	LateMS   int            `json:"lateMs,omitempty"`  // its answer is held back for so long
 	Mode     string         `json:"mode,omitempty"`    // of a sync
 	TookMS   int            `json:"tookMs,omitempty"`
+	Key      string         `json:"key,omitempty"` // of Redis, which loses it
 	Check    bool           `json:"check,omitempty"`
 }
 
@@ -37,7 +38,7 @@ func everything() Mix {
 		"edit": 8, "tag": 3, "delete": 0.8, "restore": 3, "create": 1, "metrics": 1.5,
 		"invalidate-bot": 0.5, "invalidate": 0.3, "refresh": 0.3,
 		"sync": 0.7, "run-now": 0.2, "download": 0.2, "memory-lost": 0.1,
-		"restart": 0.3, "flush": 0.5, "outage": 0.3,
+		"restart": 0.3, "flush": 0.5, "evict": 0.3, "outage": 0.3,
 	}
 }
 
@@ -136,6 +137,8 @@ func (m *maker) op(kind string) Op {
 	bot := botID(m.IntN(bots))
 	switch kind {
 	case "restart", "flush", "memory-lost":
+	case "evict":
+		op.Key = one(m, "notices", "writes", "replicas", "seq", "meta")
 	case "sync":
 		op.Mode, op.TookMS = one(m, "restate", "append", "append", "holiday"), int((m.SyncTook/2 + time.Duration(m.Int64N(int64(m.SyncTook)))).Milliseconds())
 	case "run-now", "download", "invalidate", "invalidate-bot", "refresh":

@@ -143,7 +143,9 @@ func (r *run) do(ctx context.Context, op Op) error {
 		}
 		return r.world.restart(op.Replica)
 	case "flush":
-		return r.world.flushRedis()
+		return r.world.tellRedis("FLUSHALL")
+	case "evict": // as a Redis that is full may
+		return r.world.tellRedis("DEL warmfront:{board}:" + op.Key)
 	case "redis-stop":
 		r.world.stopRedis()
 		return nil

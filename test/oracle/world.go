@@ -188,7 +188,8 @@ func (w *World) startRedis() error {
 	return err
 }
 
-func (w *World) flushRedis() error {
+// tellRedis has it do one command, in Redis's inline form.
+func (w *World) tellRedis(command string) error {
 	w.mu.Lock()
 	address := w.redis.Address
 	w.mu.Unlock()
@@ -198,7 +199,7 @@ func (w *World) flushRedis() error {
 	}
 	defer c.Close()
 	_ = c.SetDeadline(time.Now().Add(5 * time.Second))
-	_, err = c.Write([]byte("FLUSHALL\r\n"))
+	_, err = c.Write([]byte(command+"\r\n"))
 	if err == nil {
 		_, err = c.Read(make([]byte, 16))
 	}
