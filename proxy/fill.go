@@ -46,6 +46,7 @@ type rawAnswer struct {
 
 // fill asks the server, and keeps the answer if every rule for keeping it holds.
 func (p *Proxy) fill(ctx context.Context, a *ask) *result {
+	p.looksAtRows(ctx, a)
 	started := time.Now()
 	raw, err := p.ask(ctx, a)
 	if err != nil {

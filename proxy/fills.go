@@ -1,13 +1,21 @@
 package proxy
 
 import (
-	"slices"
+	"context"
 	"sync"
+	"time"
+
+	"github.com/redis/go-redis/v9"
 )
 
 // fills remembers what the server has computed for us since the generation of the data began: what it
-// keeps of a bot from before is not to be believed (contract, traps 5 and 6).
+// keeps of a bot from before is not to be believed (contract, traps 5 and 6). Of which bots it has made rows
+// the replicas tell each other through Redis, where there is one: once made they are.
 type fills struct {
+	redis  redis.UniversalClient // nil: not shared
+	prefix string
+	ttl    time.Duration
+
 	mu         sync.Mutex
 	generation string
 	computed   map[string]bool // bot and variant -> the server computed it in this generation
@@ -16,11 +24,16 @@ type fills struct {
 	foreign    map[string]bool // bot -> its row may hold a run against another benchmark than the default
 }
 
-// maxFills bounds each of the maps; past it the server is made to compute once more than needed.
-const maxFills = 50_000
+const (
+	// maxFills bounds each of the maps; past it the server is made to compute once more than needed.
+	maxFills = 50_000
+	// rowsPatience bounds how long an answer waits to tell of the rows, or to hear of them.
+	rowsPatience = 50 * time.Millisecond
+)
 
-func newFills() *fills {
-	f := &fills{again: map[string]bool{}, foreign: map[string]bool{}}
+// newFills shares through client, nil for none; what it tells is kept for ttl.
+func newFills(client redis.UniversalClient, prefix string, ttl time.Duration) *fills {
+	f := &fills{redis: client, prefix: prefix + "rows:", ttl: ttl, again: map[string]bool{}, foreign: map[string]bool{}}
 	f.begin("")
 	return f
 }
@@ -63,7 +76,20 @@ func (f *fills) hasForeign(bot string) (news bool) {
 
 // ran notes an answer to a run of the bot: computed now, or from the server's cache. fresh says that
 // its bars are as new as the data.
-func (f *fills) ran(generation, bot, variant string, cached, fresh bool) {
+func (f *fills) ran(ctx context.Context, generation, bot, variant string, cached, fresh bool) {
+	if f.noteRun(generation, bot, variant, cached, fresh); cached || f.redis == nil {
+		return
+	}
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), rowsPatience)
+	defer cancel()
+	_, _ = f.redis.Pipelined(ctx, func(p redis.Pipeliner) error { // without it the others have the server make theirs
+		p.HSet(ctx, f.prefix+generation, bot, fresh)
+		p.PExpire(ctx, f.prefix+generation, f.ttl)
+		return nil
+	})
+}
+
+func (f *fills) noteRun(generation, bot, variant string, cached, fresh bool) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	f.begin(generation)
@@ -77,16 +103,45 @@ func (f *fills) ran(generation, bot, variant string, cached, fresh bool) {
 	f.rows[bot] = fresh
 }
 
-// rowsOf reports whether every bot's row was made in the generation, and of bars as new as the data.
-func (f *fills) rowsOf(generation string, bots []string) (made, fresh bool) {
+// rowsOf reports whether every bot's row was made in the generation, and of bars as new as the data. What is to
+// be believed of an answer must have been so before it was asked for.
+func (f *fills) rowsOf(ctx context.Context, generation string, bots []string) (made, fresh bool) {
+	unknown, fresh := f.knownRows(generation, bots)
+	if len(unknown) == 0 || f.redis == nil {
+		return len(unknown) == 0, fresh && len(unknown) == 0
+	}
+	ctx, cancel := context.WithTimeout(ctx, rowsPatience)
+	defer cancel()
+	told, err := f.redis.HMGet(ctx, f.prefix+generation, unknown...).Result()
+	if err != nil || len(told) != len(unknown) {
+		return false, false
+	}
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.begin(generation)
+	made = true
+	for i, bot := range unknown {
+		isFresh, ok := told[i].(string)
+		made, fresh = made && ok, fresh && isFresh == "1"
+		if _, known := f.rows[bot]; ok && !known {
+			f.rows[bot] = isFresh == "1"
+		}
+	}
+	return made, made && fresh
+}
+
+// knownRows gives the bots of whose rows nothing is known here, and whether all others are of fresh bars.
+func (f *fills) knownRows(generation string, bots []string) (unknown []string, fresh bool) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	f.begin(generation)
 	fresh = true
-	missing := slices.ContainsFunc(bots, func(bot string) bool {
+	for _, bot := range bots {
 		isFresh, ok := f.rows[bot]
-		fresh = fresh && isFresh
-		return !ok
-	})
-	return !missing, fresh && !missing
+		if !ok {
+			unknown = append(unknown, bot)
+		}
+		fresh = fresh && (isFresh || !ok)
+	}
+	return unknown, fresh
 }

@@ -49,6 +49,8 @@ type ask struct {
 	revisions []keying.Revision
 	// afresh: the server is to compute, whatever it keeps; forced: it was told to.
 	afresh, forced bool
+	// rowsMade, rowsFresh: what fills knew of the bots' rows before the server was asked.
+	rowsMade, rowsFresh bool
 }
 
 // intercept is the way of an intercepted request: classify, key, look up, load, store, answer.

@@ -58,7 +58,7 @@ func (p *Proxy) judge(ctx context.Context, a *ask, raw *rawAnswer) (*store.Entry
 		Fresh: p.cfg.CacheTTL, Stale: p.cfg.StaleTTL, Open: a.private && len(credentials(a.in.Header)) == 0,
 		Spelling: a.request.Spelling(a.revisions),
 	}
-	if reason := p.shorten(a, e, verdict); reason != "" {
+	if reason := p.shorten(ctx, a, e, verdict); reason != "" {
 		return nil, reason
 	}
 	if a.remembersBatches() && !p.isOnDisk(ctx, a, plain) {
@@ -110,10 +110,10 @@ func isPrivate(h http.Header) bool {
 
 // shorten makes an entry provisional that may not be the last word: it is then neither served after its
 // short time, nor stale. The reason is why it may not be kept at all.
-func (p *Proxy) shorten(a *ask, e *store.Entry, v keying.Verdict) (reason string) {
+func (p *Proxy) shorten(ctx context.Context, a *ask, e *store.Entry, v keying.Verdict) (reason string) {
 	behind := v.LastDate != "" && v.LastDate < a.data.Date && !rule.Off(rule.BehindShort)
 	if a.request.Forced() != nil {
-		p.fills.ran(a.data.Generation(), a.request.Bot, a.request.Variant, v.Cached, !behind)
+		p.fills.ran(ctx, a.data.Generation(), a.request.Bot, a.request.Variant, v.Cached, !behind)
 	}
 	if v.Cached && a.request.Forced() != nil && !a.forced && !a.data.Begun && v.CachedAt < a.data.BegunAt.Add(skewMargin).UnixMilli() && !rule.Off(rule.ForeignForced) {
 		return unknownRow
@@ -150,6 +150,13 @@ const (
 	maxOnDisk = 12
 )
 
+// looksAtRows notes which rows the server has of the bots that the answer is about, before it is asked for.
+func (p *Proxy) looksAtRows(ctx context.Context, a *ask) {
+	if a.data.Begun && !a.data.Cleared && a.request.Forced() == nil && len(a.request.Bots) > 0 {
+		a.rowsMade, a.rowsFresh = p.fills.rowsOf(ctx, a.data.Generation(), a.request.Bots)
+	}
+}
+
 // provenance tells what the server can have made the answer from, after a change of the data: rows that
 // were all made since, and bars as new as the data. Where it can't be told, they are taken not to be. An
 // answer that shows dates speaks for its own bars.
@@ -157,16 +164,15 @@ func (p *Proxy) provenance(a *ask, v keying.Verdict) (made, fresh bool) {
 	if !a.data.Begun || a.data.Cleared || rule.Off(rule.RowsProven) {
 		return true, true
 	}
-	made, fresh = p.fills.rowsOf(a.data.Generation(), a.request.Bots)
 	switch {
 	case a.request.NeedsRows():
-		return made, fresh
+		return a.rowsMade, a.rowsFresh
 	case v.Cached && v.CachedAt < a.data.BegunAt.Add(skewMargin).UnixMilli():
 		return false, false
 	case v.LastDate != "":
 		return true, true
 	}
-	return true, fresh && len(a.request.Bots) > 0
+	return true, a.rowsFresh && len(a.request.Bots) > 0
 }
 
 // remembersBatches reports whether the server may answer a batch of candles from before the data moved: for

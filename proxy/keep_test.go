@@ -132,6 +132,37 @@ func TestReportsAndCorrelationsMadeOfOlderRowsAreNotKept(t *testing.T) {
 	is(correlation, both, "MISS", "provisional-bars-unproven")
 }
 
+// The server has read the rows that it answers from when another request has it make new ones.
+func TestRowsThatWereMadeWhileACorrelationWasUnderWayProveNothingOfIt(t *testing.T) {
+	s := &fakeServer{}
+	p := startProxy(t, s, func(cfg *config.Config) { settlesAtOnce(cfg); cfg.RevisionInterval = 0; cfg.MetricsWriteback = false })
+	move(t, p, s, "2026-01-15", "2026-01-15")
+	begun, goOn := make(chan struct{}), make(chan struct{})
+	s.report = func(w http.ResponseWriter, _ *http.Request) {
+		s.mu.Unlock()
+		begun <- struct{}{}
+		<-goOn
+		s.mu.Lock()
+		fmt.Fprint(w, `{"validBotIds":["bot-1","bot-2"],"weights":[1,0],"correlationMatrix":[[1,0],[0,1]],"portfolioMetrics":{}}`)
+	}
+	s.backtest = func(w http.ResponseWriter, _ *http.Request) {
+		s.computed.Add(-1) // the metrics that it saves stay the same, or they would tell
+		_, _ = w.Write(backtestAnswer("2026-01-15", 1))
+	}
+	answered := make(chan *httptest.ResponseRecorder, 1)
+	go func() { answered <- ask1(p, "/api/correlation/optimize", `{"botIds":["bot-1","bot-2"]}`) }()
+	<-begun
+	for _, bot := range []string{"bot-1", "bot-2"} {
+		expect(t, ask1(p, "/api/bots/"+bot+"/run-backtest", `{}`), "MISS")
+	}
+	close(goOn)
+	w := <-answered
+	expect(t, w, "PASS")
+	if got := w.Header().Get("Cache-Status"); !strings.Contains(got, "rows-older") {
+		t.Errorf("Cache-Status %q, want rows-older", got)
+	}
+}
+
 func TestWhatComesFromTablesOfBeforeTheDataMovedIsKeptForMinutes(t *testing.T) {
 	s := &fakeServer{}
 	p := startProxy(t, s, settlesAtOnce)

@@ -71,7 +71,6 @@ func New(cfg *config.Config, log *zap.Logger) (*Proxy, error) {
 		admin:     upstream.NewAdmin(client, cfg.UpstreamEmail, string(cfg.UpstreamPassword), string(cfg.UpstreamAuthorization)),
 		origins:   upstream.NewOrigins(client),
 		access:    upstream.NewAccess(client, log),
-		fills:     newFills(),
 	}
 	var err error
 	if p.memory, err = store.NewMemory(int64(cfg.MemoryLimit)); err != nil {
@@ -86,6 +85,7 @@ func New(cfg *config.Config, log *zap.Logger) (*Proxy, error) {
 		shared = p.redis.Client()
 	}
 	p.board = board.New(shared, cfg.RedisPrefix, cfg.CacheTTL+cfg.StaleTTL, p.hear, log)
+	p.fills = newFills(shared, cfg.RedisPrefix, cfg.CacheTTL+cfg.StaleTTL)
 	p.grants = newGrants(p.board, shared, cfg.RedisPrefix)
 	p.data = upstream.NewDataWatch(client, p.admin, p.board, upstream.DataSettings{
 		Canaries: cfg.DataDateTickers, Interval: cfg.DataDateInterval, Settle: cfg.SyncSettle,

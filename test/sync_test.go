@@ -88,3 +88,41 @@ func TestHolidaySyncThrowsNothingAway(t *testing.T) {
 	})
 	expect(t, post(t, w.URL+runPath, `{}`), 200, "X-Cache: HIT")
 }
+
+// Without an admin's login the server doesn't say which rows a correlation was made of. That it has made them anew
+// since the sync every replica knows, whichever asked for it.
+func TestCorrelationIsKeptOnEveryReplicaOnceOneHasHadItsRowsMade(t *testing.T) {
+	up, r := freshUpstream(t), redisServer(t)
+	env := harness.Env{"REDIS_URL": r.URL(), "SYNC_SETTLE": "1500ms", "METRICS_WRITEBACK": "false"}
+	one, two := warmfront(t, up.URL, env), warmfront(t, up.URL, env)
+	_, ready, err := harness.Ready(one.URL)
+	ok(t, err)
+	ok(t, up.Sync("append", 300))
+	for _, w := range []*harness.Server{one, two} {
+		moved(t, w, *ready.DataDate)
+		settled(t, w)
+	}
+	path, body := "/api/correlation/optimize", `{"botIds":["bot-7","bot-8"]}`
+	a := post(t, two.URL+path, body)
+	expect(t, a, 200, "X-Cache: PASS")
+	expectCacheStatus(t, a, "rows-older")
+	for _, bot := range []string{"bot-7", "bot-8"} {
+		expect(t, post(t, one.URL+"/api/bots/"+bot+"/run-backtest", `{}`), 200, "X-Cache: MISS")
+	}
+	a = post(t, two.URL+path, body)
+	expect(t, a, 200, "X-Cache: MISS")
+	expectCacheStatus(t, a, "detail=upstream")
+	expect(t, post(t, one.URL+path, body), 200, "X-Cache: HIT", "X-Cache-Tier: redis")
+}
+
+// settled waits until Warmfront takes the data for settled.
+func settled(t *testing.T, w *harness.Server) {
+	t.Helper()
+	until(t, func() error {
+		_, ready, err := harness.Ready(w.URL)
+		if err == nil && ready.Provisional {
+			err = fmt.Errorf("the data is not settled yet")
+		}
+		return err
+	})
+}
