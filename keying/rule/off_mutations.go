@@ -2,9 +2,13 @@
 
 package rule
 
-import "os"
+import (
+	"os"
+	"slices"
+	"strings"
+)
 
-var missing = Rule(os.Getenv("WARMFRONT_WITHOUT"))
+var missing = strings.Split(os.Getenv("WARMFRONT_WITHOUT"), ",")
 
-// Off reports whether r is the rule that WARMFRONT_WITHOUT takes out.
-func Off(r Rule) bool { return r == missing }
+// Off reports whether r is one of the rules that WARMFRONT_WITHOUT takes out.
+func Off(r Rule) bool { return slices.Contains(missing, string(r)) }

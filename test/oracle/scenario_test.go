@@ -60,6 +60,25 @@ func oldRows() []Op {
 	)
 }
 
+// acrossASync: an answer that the server gave before a sync comes after it.
+func acrossASync(p *Plan) []Op {
+	p.Workers = 2
+	late := getOf("candles", 0, "/api/candles/PG?limit=60")
+	late.LateMS = 4000
+	again := getOf("candles", 0, late.Path)
+	return repeated(1, late, Op{Kind: "sync", Mode: "restate", TookMS: 200}, Op{Kind: "synced"}, pause(4500), Op{Kind: "settled"}, again, again)
+}
+
+// oldRow: a bot's row at the server is of before a sync until somebody else has it made anew.
+func oldRow() []Op {
+	anew := runOf(-1, 2, "CC")
+	anew.Body["forceRefresh"], anew.Check = true, false
+	return repeated(1,
+		runOf(0, 2, "CC"), Op{Kind: "sync", Mode: "restate", TookMS: 200}, Op{Kind: "synced"}, Op{Kind: "memory-lost"}, pause(4000), Op{Kind: "settled"},
+		runOf(0, 2, "CC"), anew, runOf(0, 2, "CC"), runOf(0, 2, "CC"),
+	)
+}
+
 // lateTicker: rows are made between the last change that can be seen of a sync and the change of a ticker
 // that is not watched, because bots use more than that. They outlive the sync.
 func lateTicker(p *Plan) []Op {

@@ -30,7 +30,7 @@ type Settings struct {
 	SyncTook    time.Duration // about how long syncs take
 	Admin       bool          // Warmfront has an admin's login
 	Fresh       bool          // what is kept for long must be equal to a fresh computation
-	Without     string        // the protective rule that is taken out
+	Without     string        // the protective rules that are taken out, with commas between
 }
 
 // quick are settings that make everything happen within seconds. On a slow machine a sync of the stand-in may
