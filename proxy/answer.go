@@ -63,7 +63,7 @@ func (p *Proxy) answer(w http.ResponseWriter, a *ask, res *result, joined bool) 
 	case res.err != nil:
 		p.answerDown(w, a, res)
 	case res.answer.broken != nil:
-		p.answerBroken(w, a, res)
+		p.answerBroken(w, a, res, joined)
 	case joined && !shareable(res.answer):
 		// What the server said to another caller is not for this one.
 		p.passAsked(w, a, passed, res.reason)
@@ -105,6 +105,9 @@ func (p *Proxy) answerEntry(w http.ResponseWriter, a *ask, e *store.Entry, how o
 		h["Age"] = []string{strconv.FormatInt(int64(e.Age(now)/time.Second), 10)}
 	}
 	p.label(h, a, how, tier, s.entry(e, how, tier, now))
+	if how == hit {
+		p.hits(a, e)
+	}
 	status := e.Status
 	switch {
 	case matches(a.in.Header["If-None-Match"], e.Digest):
@@ -136,9 +139,7 @@ func (p *Proxy) answerEntry(w http.ResponseWriter, a *ask, e *store.Entry, how o
 func (p *Proxy) answerRaw(w http.ResponseWriter, a *ask, res *result, joined bool) {
 	raw := res.answer
 	h := w.Header()
-	for name, values := range raw.header {
-		h[name] = values
-	}
+	p.putHeader(h, a, raw, joined)
 	p.label(h, a, passed, upstreamTier, cacheStatus{collapsed: joined, reason: res.reason, status: raw.status}.forward("miss"))
 	var body io.Reader = bytes.NewReader(raw.body)
 	if raw.rest != nil {
@@ -166,6 +167,26 @@ func (p *Proxy) answerRaw(w http.ResponseWriter, a *ask, res *result, joined boo
 	}
 }
 
+// putHeader puts the header of an answer that is not kept into h. To those who joined another's call go the CORS
+// fields of their own Origin.
+func (p *Proxy) putHeader(h http.Header, a *ask, raw *rawAnswer, joined bool) {
+	for name, values := range raw.header {
+		if !joined || !upstream.IsCORS(name) {
+			h[name] = values
+		}
+	}
+	if !joined {
+		return
+	}
+	cors, err := p.origins.Headers(a.in.Context(), a.origin)
+	if err != nil {
+		cors = p.origins.Remembered(a.origin)
+	}
+	for name, values := range cors {
+		h[name] = values
+	}
+}
+
 // answerDown serves a stale answer when the server is down, else 502 or 504.
 func (p *Proxy) answerDown(w http.ResponseWriter, a *ask, res *result) {
 	if p.answerStale(w, a) {
@@ -183,16 +204,14 @@ func (p *Proxy) answerDown(w http.ResponseWriter, a *ask, res *result) {
 }
 
 // answerBroken hands on an answer that broke off: as far as it came, and visibly broken.
-func (p *Proxy) answerBroken(w http.ResponseWriter, a *ask, res *result) {
+func (p *Proxy) answerBroken(w http.ResponseWriter, a *ask, res *result, joined bool) {
 	if p.answerStale(w, a) {
 		return
 	}
 	raw := res.answer
 	h := w.Header()
 	if !raw.gzip || acceptsGzip(a.in.Header["Accept-Encoding"]) {
-		for name, values := range raw.header {
-			h[name] = values
-		}
+		p.putHeader(h, a, raw, joined)
 		p.label(h, a, passed, upstreamTier, cacheStatus{reason: res.reason, status: raw.status}.forward("miss"))
 		w.WriteHeader(raw.status)
 		_, _ = w.Write(raw.body)
@@ -217,8 +236,11 @@ func (p *Proxy) answerStale(w http.ResponseWriter, a *ask) bool {
 
 // passAsked streams an intercepted request through, saying why.
 func (p *Proxy) passAsked(w http.ResponseWriter, a *ask, how outcome, reason string) {
-	if a.body != nil {
+	switch {
+	case len(a.body) > 0:
 		a.in.Body = io.NopCloser(bytes.NewReader(a.body))
+	case a.body != nil:
+		a.in.Body = http.NoBody
 	}
 	p.passAs(w, a, how, reason)
 }
@@ -240,17 +262,16 @@ func (p *Proxy) passAs(w http.ResponseWriter, a *ask, how outcome, reason string
 		// Before the answer's end is sent, if it is as short as a refusal is.
 		tap.onStatus = func(status int) { p.noted(a.in.Context(), a, status) }
 	}
-	defer p.passesAsked(a)()
+	answered := false
+	ended := p.passesAsked(a)
+	defer func() { ended(answered) }()
 	began := time.Now()
 	if a.bot != "" && a.route.SavesMetrics() {
-		certain := false
 		write := p.board.Begin(a.in.Context(), board.Subject{Class: board.Metrics, Name: a.bot})
-		defer func() { write.End(certain) }()
+		defer func() { write.End(answered) }()
 		p.runsForeign(a.in.Context(), a.bot) // its body may not have been read
-		certain = p.pass(w, a.in, mark)
-	} else {
-		p.pass(w, a.in, mark)
 	}
+	answered = p.pass(w, a.in, mark)
 	a.waited = time.Since(began)
 	p.done(a, how, upstreamTier, mark.status, reason)
 }

@@ -108,6 +108,15 @@ func (u *audit) byExactIDs(route string) {
 	}
 }
 
+// tellAgain tells the other replicas, some of which may be new, what Redis may have lost.
+func (u *audit) tellAgain() {
+	for route, exact := range u.exact {
+		if exact.Load() {
+			u.p.board.Post(board.Subject{Class: board.Route, Name: route.Name})
+		}
+	}
+}
+
 // state is what is known of mismatches.
 func (u *audit) state() auditReport {
 	u.mu.Lock()

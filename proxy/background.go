@@ -30,9 +30,15 @@ func (p *Proxy) startBackground() {
 		return write.End
 	}
 	p.audit = newAudit(p)
+	tell := func(class board.Class, name string) {
+		if p.redis != nil {
+			p.board.Post(board.Subject{Class: class, Name: name})
+		}
+	}
 	p.audit.onDrop = func(key string) { p.board.Post(board.Subject{Class: board.Key, Name: key}) }
 	if p.cfg.MetricsWriteback {
 		p.writeback = newWriteback(p)
+		p.writeback.tell = func(bot string) { tell(board.Answer, bot) }
 	}
 }
 
@@ -48,15 +54,23 @@ func (p *Proxy) closeBackground(ctx context.Context) {
 	p.writeback.close(ctx)
 }
 
-// hasHit is called when a stored answer has been served as a hit.
-func (p *Proxy) hasHit(a *ask, e *store.Entry) {
-	if isWarming(a.in.Context()) {
-		return
-	}
-	if a.route.Name == runBacktest {
+// hits is called when a stored answer is about to be served as a hit. A client may take its time to read it, and
+// others be answered meanwhile.
+func (p *Proxy) hits(a *ask, e *store.Entry) {
+	switch {
+	case a.route.Name != runBacktest:
+	case isWarming(a.in.Context()):
+		p.writeback.warmHit(a.request.Bot, e)
+	default:
 		p.writeback.hit(a.request.Bot, e)
 	}
-	p.audit.consider(a, e)
+}
+
+// hasHit is called when it has been served.
+func (p *Proxy) hasHit(a *ask, e *store.Entry) {
+	if !isWarming(a.in.Context()) {
+		p.audit.consider(a, e)
+	}
 }
 
 // fillFor fills for users who wait, and notes what that makes of the bot's saved metrics.
@@ -69,38 +83,38 @@ func (p *Proxy) fillFor(ctx context.Context, a *ask) *result {
 	defer func() { p.writeback.end(a.request.Bot, end) }()
 	res := p.fill(ctx, a)
 	if res.answer != nil && res.answer.broken == nil {
-		end = ending{saved: res.entry, last: res.answer.status == http.StatusOK}
+		end = ending{saved: res.entry, last: res.answer.status == http.StatusOK, warmed: isWarming(a.in.Context())}
 	}
 	return res
 }
 
 // passesAsked is called when an intercepted request goes to the server past the cache; the function
-// that it gives, when the answer is over.
-func (p *Proxy) passesAsked(a *ask) (end func()) {
+// that it gives, when the answer is over, and whether there was one.
+func (p *Proxy) passesAsked(a *ask) (end func(answered bool)) {
 	served := p.waits(a.in.Context())
 	if a.route.Name != runBacktest {
-		return served
+		return func(bool) { served() }
 	}
 	_, bot, _ := keying.Match(a.in.Method, a.in.URL.EscapedPath())
 	ended := p.writeback.passes(bot)
-	return func() {
-		ended(a.in.Context().Err() != nil)
+	return func(answered bool) {
+		ended(!answered || a.in.Context().Err() != nil)
 		served()
 	}
 }
 
 // passesThrough is the same for what is not intercepted: some of it moves saved metrics.
-func (p *Proxy) passesThrough(r *http.Request) (end func()) {
+func (p *Proxy) passesThrough(r *http.Request) (end func(answered bool)) {
 	bot, moves := movesMetrics(r)
 	switch {
 	case !moves:
-		return func() {}
+		return func(bool) {}
 	case bot == "":
 		p.writeback.forgetAll()
-		return p.writeback.forgetAll
+		return func(bool) { p.writeback.forgetAll() }
 	}
 	ended := p.writeback.passes(bot)
-	return func() { ended(r.Context().Err() != nil) }
+	return func(answered bool) { ended(!answered || r.Context().Err() != nil) }
 }
 
 // movesMetrics reports whether a request that is not intercepted may change saved metrics, and of

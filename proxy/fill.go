@@ -202,6 +202,9 @@ func (p *Proxy) receive(res *http.Response) *rawAnswer {
 
 // keep stores e in both tiers.
 func (p *Proxy) keep(e *store.Entry) {
+	if e.Fresh+e.Stale <= 0 {
+		return // in Redis it would stay for ever
+	}
 	p.memory.Set(e)
 	if p.redis == nil {
 		return

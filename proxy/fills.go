@@ -22,6 +22,9 @@ type fills struct {
 	rows       map[string]bool // bot -> its row was made in this generation; true: of bars as new as the data
 	again      map[string]bool // bot and variant -> the last answer came from the server's own cache
 	foreign    map[string]bool // bot -> its row may hold a run against another benchmark than the default
+	told       map[string]bool // bot -> and all replicas know
+
+	anyDoubtful bool // more bots are foreign, or to be computed again, than can be remembered
 }
 
 const (
@@ -33,7 +36,7 @@ const (
 
 // newFills shares through client, nil for none; what it tells is kept for ttl.
 func newFills(client redis.UniversalClient, prefix string, ttl time.Duration) *fills {
-	f := &fills{redis: client, prefix: prefix + "rows:", ttl: ttl, again: map[string]bool{}, foreign: map[string]bool{}}
+	f := &fills{redis: client, prefix: prefix + "rows:", ttl: ttl, again: map[string]bool{}, foreign: map[string]bool{}, told: map[string]bool{}}
 	f.begin("")
 	return f
 }
@@ -43,10 +46,13 @@ func (f *fills) begin(generation string) {
 	if f.generation != generation || f.computed == nil || len(f.computed) > maxFills {
 		f.generation, f.computed, f.rows = generation, map[string]bool{}, map[string]bool{}
 	}
-	for _, m := range []map[string]bool{f.again, f.foreign} {
-		if len(m) > maxFills {
-			clear(m)
-		}
+	if len(f.foreign) > maxFills || len(f.again) > maxFills {
+		f.anyDoubtful = true // rather than forget one
+		clear(f.foreign)
+		clear(f.again)
+	}
+	if len(f.told) > maxFills {
+		clear(f.told)
 	}
 }
 
@@ -62,16 +68,23 @@ func (f *fills) isFirst(generation, bot, variant string) bool {
 func (f *fills) isDoubtful(bot, variant string) bool {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	return f.foreign[bot] || f.again[bot+"\n"+variant]
+	return f.anyDoubtful || f.foreign[bot] || f.again[bot+"\n"+variant]
 }
 
-// hasForeign notes a run of the bot against another benchmark, and reports whether that is news.
+// hasForeign notes a run of the bot against another benchmark, and reports whether that is news to others.
 func (f *fills) hasForeign(bot string) (news bool) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	news = !f.foreign[bot]
-	f.foreign[bot] = true
+	news = !f.told[bot]
+	f.foreign[bot], f.told[bot] = true, true
 	return news
+}
+
+// untold forgets what others know: Redis may have lost it, and some of them may have come since.
+func (f *fills) untold() {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	clear(f.told)
 }
 
 // ran notes an answer to a run of the bot: computed now, or from the server's cache. fresh says that

@@ -252,6 +252,11 @@ func (p *Proxy) isPublic() bool {
 	return p.access.Public()
 }
 
+// isPrivate reports whether answers are known to belong to somebody.
+func (p *Proxy) isPrivate() bool {
+	return p.cfg.Access == config.AccessGranted || p.cfg.Access != config.AccessPublic && p.access.Known() && !p.access.Public()
+}
+
 func (p *Proxy) dataFor(a *ask) keying.Data {
 	d := keying.Data{
 		Date: a.data.Date, Generation: a.data.GenerationFor(a.request.Bots), Epoch: p.cfg.Epoch,

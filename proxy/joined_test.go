@@ -4,6 +4,7 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 )
@@ -43,4 +44,31 @@ func TestCallFromBeforeAnEditServesNobodyWhoComesAfterIt(t *testing.T) {
 	}
 	close(goOn)
 	<-before
+}
+
+// Also where an answer is not kept, and so is just what the server gave to whoever asked first (contract, trap 10).
+func TestAnswerToAnotherOriginIsSharedWithoutItsCORSHeaders(t *testing.T) {
+	s := &fakeServer{}
+	p := startProxy(t, s, nil)
+	goOn := make(chan struct{})
+	s.backtest = func(w http.ResponseWriter, _ *http.Request) {
+		<-goOn
+		w.WriteHeader(http.StatusInternalServerError)
+		_, _ = w.Write([]byte(`{"error":"no"}`))
+	}
+	var asking sync.WaitGroup
+	for i, origin := range []string{"http://a", "http://b", ""} {
+		asking.Go(func() {
+			w := run(p, `{}`, http.Header{"Origin": {origin}})
+			if got := w.Header().Get("Access-Control-Allow-Origin"); got != origin || w.Code != 500 {
+				t.Errorf("status %d for origin %q, with the headers of %q: %v", w.Code, origin, got, w.Header())
+			}
+		})
+		soon(t, "the request waits", func() bool { return p.UsersWaiting() == i+1 })
+	}
+	close(goOn)
+	asking.Wait()
+	if n := s.computed.Load(); n != 1 {
+		t.Errorf("the server was asked %d times; this is about one call", n)
+	}
 }

@@ -142,12 +142,14 @@ func (p *Proxy) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	if !p.isPublic() {
 		w = p.watchRefusal(w, r)
 	}
-	defer p.passesThrough(r)()
+	answered := false
+	ended := p.passesThrough(r)
+	defer func() { ended(answered) }()
 	if e := effectOf(r); e.kind != noEffect {
-		p.passWriting(w, r, e)
+		answered = p.passWriting(w, r, e)
 		return
 	}
-	p.pass(w, r, nil)
+	answered = p.pass(w, r, nil)
 }
 
 func (p *Proxy) announceRedis(ctx context.Context) {
@@ -188,10 +190,14 @@ func (p *Proxy) hear(s board.Subject) {
 			// Redis may have lost what the replicas agreed on: whoever knows it must tell before a newcomer,
 			// who knows nothing, keeps much by what it finds.
 			p.data.Poke()
+			p.fills.untold()
+			p.audit.tellAgain()
 			p.writeback.forgetAll()
 		} else {
-			p.writeback.forget(s.Name)
+			p.writeback.moved(s.Name)
 		}
+	case board.Answer:
+		p.writeback.superseded(s.Name)
 	case board.Grant:
 		p.grants.forget(s.Name)
 	}

@@ -50,7 +50,7 @@ func TestEffectsAreSeenInEverySpelling(t *testing.T) {
 		want           effect
 	}{
 		{"GET", "/api/bots/b1", effect{}}, {"HEAD", "/api/bots/b1", effect{}}, {"OPTIONS", "/api/bots/b1", effect{}},
-		{"PUT", "/api/bots/b1", bot("b1")}, {"DELETE", "/api/bots/b1/permanent", bot("b1")},
+		{"POST", "/api/bots/import", bot("")}, {"PUT", "/api/bots/b1", bot("b1")}, {"DELETE", "/api/bots/b1/permanent", bot("b1")},
 		{"POST", "/api/bots/b1/restore/", bot("b1")}, {"PUT", "/API/Bots/b1", bot("b1")}, {"PUT", "/api/bots/B1/", bot("B1")},
 		{"PUT", "/api/bots/a%2Fb", bot("a/b")}, {"POST", "/api/bots", bot("")}, {"POST", "/api/bots/", bot("")},
 		{"PUT", "/api//bots/b1", bot("")}, {"PUT", "/api/bots/../bots/b1", bot("")}, {"PUT", "/api/bots/%2e%2E/bots/b1", bot("")},

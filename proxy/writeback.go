@@ -26,8 +26,9 @@ type writeback struct {
 	p       *Proxy
 	client  *upstream.Client
 	dropped *prometheus.CounterVec
-	limit   time.Duration   // of tries, for one answer
-	ctx     context.Context // ends with the proxy, at the latest
+	limit   time.Duration    // of tries, for one answer
+	tell    func(bot string) // the other replicas, that the bot's last answer was given here
+	ctx     context.Context  // ends with the proxy, at the latest
 	cancel  context.CancelFunc
 
 	mu      sync.Mutex
@@ -46,7 +47,8 @@ type botMetrics struct {
 	refused string       // key of the answer whose metrics it refused: not sent again
 	wanted  *store.Entry // the last answer, while the server may have other metrics
 	runs    int          // runs under way that will save metrics
-	mixed   bool         // a run met another, or a request of ours: the order isn't known
+	mixed   bool         // a run met another, a request of ours, or one of another replica: the order isn't known
+	warmed  bool         // the last run was the warm loop's
 	moves   uint64       // counts what may have moved the saved metrics besides requests of ours
 
 	// Until unsure, a run that was given up may still save its metrics. Meanwhile the answer of seen is
@@ -58,17 +60,18 @@ type botMetrics struct {
 	queued, working bool
 }
 
-// ending says how a run at the server ended. With last it saved its metrics, whatever they are, before
+// ending says how a run at the server ended. It may have been the warm loop's. With last it saved its metrics, whatever they are, before
 // anybody was answered; with saved they are those of that answer. With unsure it may go on there.
 type ending struct {
 	saved  *store.Entry
 	last   bool
 	unsure bool
+	warmed bool
 }
 
 func newWriteback(p *Proxy) *writeback {
 	w := &writeback{
-		p: p, client: p.client, bots: map[string]*botMetrics{}, limit: writebackFor,
+		p: p, client: p.client, bots: map[string]*botMetrics{}, limit: writebackFor, tell: func(string) {},
 		dropped: prometheus.NewCounterVec(prometheus.CounterOpts{
 			Name: "warmfront_writeback_dropped_total", Help: "Metrics of a bot that were not written back after a hit.",
 		}, []string{"reason"}),
@@ -92,7 +95,23 @@ func (w *writeback) hit(bot string, e *store.Entry) {
 	case b.wanted == nil && b.runs == 0 && b.seen == e.Key && time.Now().Before(b.lookOut):
 	default:
 		w.want(b, e)
+		w.tell(bot)
 		w.schedule(bot, b)
+	}
+	b.warmed = false
+}
+
+// warmHit notes that e is what the warm loop was given for the bot. It has its metrics sent only after the loop
+// itself has had others saved: to what users were answered the loop changes nothing.
+func (w *writeback) warmHit(bot string, e *store.Entry) {
+	if w == nil {
+		return
+	}
+	w.mu.Lock()
+	warmed := w.bots[bot] != nil && w.bots[bot].warmed
+	w.mu.Unlock()
+	if warmed {
+		w.hit(bot, e)
 	}
 }
 
@@ -103,7 +122,8 @@ func (w *writeback) passes(bot string) (ended func(givenUp bool)) {
 		return func(bool) {}
 	}
 	// Whoever was answered before it came was so before it; who is answered meanwhile may be after it.
-	w.forget(bot)
+	w.superseded(bot)
+	w.tell(bot)
 	w.begin(bot)
 	return func(givenUp bool) { w.end(bot, ending{unsure: givenUp}) }
 }
@@ -167,6 +187,8 @@ func (w *writeback) end(bot string, how ending) {
 	if how.last {
 		// Whoever was answered before was so before this one.
 		w.unwant(b)
+		w.tell(bot)
+		b.warmed = how.warmed
 		if how.saved != nil && !alone {
 			w.want(b, how.saved)
 		}
@@ -174,8 +196,8 @@ func (w *writeback) end(bot string, how ending) {
 	w.schedule(bot, b)
 }
 
-// forget notes that something else moved, or is moving, the bot's saved metrics.
-func (w *writeback) forget(bot string) {
+// superseded notes that another answer about the bot has been given since, or is on its way.
+func (w *writeback) superseded(bot string) {
 	if w == nil {
 		return
 	}
@@ -183,8 +205,26 @@ func (w *writeback) forget(bot string) {
 	defer w.mu.Unlock()
 	if b := w.bots[bot]; b != nil {
 		w.unwant(b)
-		b.lose()
+		b.moved()
 	}
+}
+
+// moved notes that another replica moved, or is moving, the bot's saved metrics, on whose behalf it does not
+// say. What is waiting is compared before it is sent.
+func (w *writeback) moved(bot string) {
+	if w == nil {
+		return
+	}
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if b := w.bots[bot]; b != nil {
+		b.moved()
+	}
+}
+
+func (b *botMetrics) moved() {
+	b.mixed = b.mixed || b.runs > 0
+	b.lose()
 }
 
 // lose makes what was known unknown.
@@ -201,7 +241,7 @@ func (w *writeback) forgetAll() {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	for _, b := range w.bots {
-		b.lose()
+		b.moved()
 	}
 }
 

@@ -128,7 +128,7 @@ func TestWritebackSendsOnceAVariantAndLooksFirstWhenItDoesNotKnow(t *testing.T) 
 		{"unknown, and another", `{"cagr":0.3}`, func(w *writeback) { w.hit("b", one) }, 1, 1},
 		{"filled by us", `{}`, func(w *writeback) { fill(w, one); w.hit("b", one) }, 0, 0},
 		{"another filled by us", `{}`, func(w *writeback) { fill(w, one); fill(w, two); w.hit("b", one); settled(t, w); w.hit("b", one) }, 0, 1},
-		{"forgotten", `{"cagr":0.3}`, func(w *writeback) { fill(w, one); w.forget("b"); w.hit("b", one) }, 1, 1},
+		{"forgotten", `{"cagr":0.3}`, func(w *writeback) { fill(w, one); w.superseded("b"); w.hit("b", one) }, 1, 1},
 		{"all forgotten", `{"cagr":0.1}`, func(w *writeback) { fill(w, one); w.forgetAll(); w.hit("b", one) }, 1, 0},
 		{"a fill that was not stored", `{"cagr":0.3}`, func(w *writeback) { fill(w, one); fill(w, nil); w.hit("b", one) }, 1, 1},
 		{"a fill that failed", `{"cagr":0.3}`, func(w *writeback) {
@@ -161,6 +161,39 @@ func TestWritebackSendsOnceAVariantAndLooksFirstWhenItDoesNotKnow(t *testing.T) 
 			w.end("b", ending{saved: two, last: true})
 			w.end("b", ending{saved: one, last: true}) // answered last, saved perhaps not
 		}, 1, 1},
+		{"another replica moves it, on nobody's behalf", `{"cagr":0.3}`, func(w *writeback) {
+			w.begin("b")
+			w.hit("b", two)
+			w.moved("b")
+			w.end("b", ending{})
+		}, 1, 1},
+		{"another replica answers", `{"cagr":0.3}`, func(w *writeback) {
+			w.begin("b")
+			w.hit("b", two)
+			w.superseded("b")
+			w.end("b", ending{})
+		}, 0, 0},
+		{"a fill that another replica's run met", `{"cagr":0.3}`, func(w *writeback) {
+			w.begin("b")
+			w.moved("b")
+			w.end("b", ending{saved: one, last: true})
+			settled(t, w)
+			w.hit("b", one)
+		}, 1, 1},
+		{"the loop's run, and then its hit", `{}`, func(w *writeback) {
+			fill(w, one)
+			w.begin("b")
+			w.end("b", ending{saved: two, last: true, warmed: true})
+			w.warmHit("b", one)
+		}, 0, 1},
+		{"the loop's hit alone", `{}`, func(w *writeback) { fill(w, two); w.warmHit("b", one) }, 0, 0},
+		{"the loop's run, a user's hit, and the loop's", `{}`, func(w *writeback) {
+			fill(w, one)
+			w.begin("b")
+			w.end("b", ending{saved: two, last: true, warmed: true})
+			w.hit("b", two)
+			w.warmHit("b", one)
+		}, 0, 0},
 		{"an audit of the last", `{}`, func(w *writeback) {
 			fill(w, one)
 			if !w.beginAudit("b", "1") {

@@ -59,6 +59,8 @@ func effectOf(r *http.Request) effect {
 		return effect{data, clearsMemory}
 	case strings.HasPrefix(path, "/api/migrate"):
 		return effect{board.Subject{Class: board.Bot}, writesBots}
+	case r.Method == http.MethodPost && strings.HasPrefix(path, "/api/bots/") && strings.Count(path, "/") == 3:
+		return effect{board.Subject{Class: board.Bot}, writesBots} // an import, or whatever else is no bot's name
 	case path == "/api/bots", strings.HasPrefix(path, "/api/bots/"):
 		return effect{botOf(r.URL.EscapedPath()), writesBots}
 	case strings.Contains(path, "bots"): // whatever else names bots in a way that is not known here
@@ -89,7 +91,7 @@ func botOf(escaped string) board.Subject {
 
 // passWriting passes a request that has an effect. All replicas know before the server does, until its
 // answer is here nothing of what it may change is believed, and all know of the end before the client does.
-func (p *Proxy) passWriting(w http.ResponseWriter, r *http.Request, e effect) {
+func (p *Proxy) passWriting(w http.ResponseWriter, r *http.Request, e effect) (answered bool) {
 	bot := ""
 	if e.kind == clearsMemory {
 		bot = namedBot(r)
@@ -107,10 +109,11 @@ func (p *Proxy) passWriting(w http.ResponseWriter, r *http.Request, e effect) {
 	}
 	tap.onStatus = func(int) { end(!tap.failed()) }
 	defer end(false) // it ended in a panic: its client has left, and it may have its effect yet
-	p.pass(tap, r, nil)
+	answered = p.pass(tap, r, nil)
 	if job := tap.job(); job != "" && e.kind == startsSync {
 		p.data.JobStarted(ctx, job)
 	}
+	return answered
 }
 
 // dataChanged tells all replicas what a request did to the data or to the server's caches. One that the

@@ -35,6 +35,7 @@ const (
 	Key     Class = 'k' // an entry to drop, by its key
 	Route   Class = 'r' // a route to be keyed by exact ids from now on
 	Grant   Class = 'g' // a caller's grant that has ended
+	Answer  Class = 'a' // a bot whose last answer, which its saved metrics are to be of, was given by another replica
 	Foreign Class = 'f' // a bot of which the server may keep a run against another benchmark than the default
 )
 

@@ -97,7 +97,8 @@ if not known or seen < tonumber(redis.call('HGET', KEYS[5], 'floor') or '0') the
 	life = life .. '!'
 	local all = redis.call('ZRANGE', KEYS[2], 0, -1, 'WITHSCORES')
 	for i = 1, #all, 2 do
-		if string.sub(all[i], 1, 1) == 'f' then
+		local class = string.sub(all[i], 1, 1)
+		if class == 'f' or class == 'r' then
 			notices[#notices + 1] = all[i]
 			notices[#notices + 1] = all[i + 1]
 		end

@@ -52,10 +52,11 @@ func (a *Access) Run(ctx context.Context) {
 }
 
 // Probe asks once, without credentials, about a bot that can't exist. It reports whether there was
-// an answer. 401 and 403 mean that answers belong to somebody.
+// an answer. 401 and 403 mean that answers belong to somebody. One that was given before the question was looked
+// at, such as a rate limiter's or a redirection, tells nothing.
 func (a *Access) Probe(ctx context.Context) bool {
 	res, _, err := a.client.get(ctx, "/api/bots/warmfront-probe-"+rand.Text(), nil)
-	if err != nil || res.StatusCode >= http.StatusInternalServerError {
+	if err != nil || res.StatusCode >= http.StatusInternalServerError || res.StatusCode == http.StatusTooManyRequests || res.StatusCode/100 == 3 {
 		return false
 	}
 	now := accessPublic
