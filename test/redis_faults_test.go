@@ -220,9 +220,21 @@ func repaired(t *testing.T, up *harness.Upstream, env harness.Env, want *harness
 }
 
 func TestValuesInRedisHaveATTL(t *testing.T) {
-	up, r := upstream(t), redisServer(t)
-	w := warmfront(t, up.URL, harness.Env{"REDIS_URL": r.URL(), "CACHE_TTL": "1h", "STALE_TTL": "30m"})
+	up, r := ownUpstream(t, nil), redisServer(t)
+	w := warmfront(t, up.URL, harness.Env{"REDIS_URL": r.URL(), "CACHE_TTL": "1h", "STALE_TTL": "30m", "PROVISIONAL_TTL": "0s"})
 	expect(t, get(t, w.URL+"/api/candles/TLT?limit=100"), 200, "X-Cache: MISS")
+	ok(t, up.Sync("append", 100)) // what follows is provisional, and kept for no time at all
+	until(t, func() error {
+		_, ready, err := harness.Ready(w.URL)
+		if err == nil && !ready.Provisional {
+			err = fmt.Errorf("the sync has not been noticed yet")
+		}
+		return err
+	})
+	for range 2 {
+		expect(t, get(t, w.URL+"/api/candles/TLT?limit=100"), 200, "X-Cache: MISS")
+	}
+	expect(t, post(t, w.URL+runPath, `{}`), 200, "X-Cache: MISS")
 	rdb := dialRedis(t, r)
 	keys, err := rdb.Keys(limit(t), "*").Result()
 	ok(t, err)

@@ -1,6 +1,7 @@
 package board
 
 import (
+	"sync"
 	"syscall"
 	"testing"
 )
@@ -109,5 +110,30 @@ func TestWhatWasAgreedOnOutlivesTheReplicas(t *testing.T) {
 	two := replica(t, r)
 	if record, _ := two.Record(); string(record) != "agreed" {
 		t.Errorf("after the last replica has left the record is %q", record)
+	}
+}
+
+// What stays true until the next start a replica that comes later must know as well.
+func TestNewcomerIsToldWhatHoldsForGood(t *testing.T) {
+	_, r := ownRedis(t)
+	one := replica(t, r)
+	lasting := []Subject{{Foreign, "bot"}, {Route, "optimize"}}
+	for _, s := range lasting {
+		one.Begin(t.Context(), s).End(true)
+	}
+	one.Begin(t.Context(), Subject{Bot, "bot"}).End(true)
+	var mu sync.Mutex
+	heard := map[Subject]bool{}
+	listening(t, r, func(s Subject) {
+		mu.Lock()
+		defer mu.Unlock()
+		heard[s] = true
+	})
+	mu.Lock()
+	defer mu.Unlock()
+	for _, s := range lasting {
+		if !heard[s] {
+			t.Errorf("a newcomer has not heard of %c %s; it heard %v", s.Class, s.Name, heard)
+		}
 	}
 }
