@@ -257,6 +257,7 @@ func (p *Proxy) passAs(w http.ResponseWriter, a *ask, how outcome, reason string
 	}
 	a.in.Header.Del(p.cfg.BypassHeader) // it may hold a token, and is for us
 	if a.private {
+		a.claim = p.grants.claim(a)
 		tap := &tapped{ResponseWriter: w}
 		w = tap
 		// Before the answer's end is sent, if it is as short as a refusal is.

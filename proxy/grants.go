@@ -6,7 +6,9 @@ import (
 	"crypto/rand"
 	"crypto/sha256"
 	"encoding/hex"
+	"errors"
 	"net/http"
+	"slices"
 	"strings"
 	"sync"
 	"time"
@@ -15,6 +17,7 @@ import (
 	"go.uber.org/zap"
 	"golang.org/x/sync/errgroup"
 
+	"warmfront/keying"
 	"warmfront/proxy/board"
 )
 
@@ -37,12 +40,13 @@ type grants struct {
 	prefix string
 	secret string // until the board has one that is shared
 
-	mu    sync.Mutex
-	until map[string]time.Time
+	mu     sync.Mutex
+	until  map[string]time.Time // grants
+	barred map[string]time.Time // when the server refused
 }
 
 func newGrants(b *board.Board, client redis.UniversalClient, prefix string) *grants {
-	return &grants{board: b, redis: client, prefix: prefix + "{board}:grant:", secret: rand.Text(), until: map[string]time.Time{}}
+	return &grants{board: b, redis: client, prefix: prefix + "{board}:grant:", secret: rand.Text(), until: map[string]time.Time{}, barred: map[string]time.Time{}}
 }
 
 // credentials are the fields that tell who asks.
@@ -56,27 +60,50 @@ func credentials(h http.Header) http.Header {
 	return c
 }
 
-// names gives the names of the caller's grants for what a request is about: each bot, or the route where
-// there is none. None for a caller without credentials.
-func (g *grants) names(a *ask) []string {
+// A claim is what a request of a caller lets it have, if the server lets it have that. All names in it are of the
+// caller.
+type claim struct {
+	name string   // of what is granted: the bot in the path, else the whole list of bots, else the route
+	each []string // of the bots in the list
+	bars []string // what a refusal of ends the claim besides: each, or a list that nobody has read
+	// epochs tell whether anything of it was refused since the request came.
+	epochs []uint64
+}
+
+// claim gives the claim of a request; nil for a caller without credentials. What a server lets somebody have of
+// several bots at once says nothing about each: it may have looked at none, or have left some out.
+func (g *grants) claim(a *ask) *claim {
 	caller := credentials(a.in.Header)
 	if len(caller) == 0 {
 		return nil
 	}
-	about := []string{"route " + a.route.Name}
-	if a.request != nil && len(a.request.Bots) > 0 {
-		about = about[:0]
+	c := &claim{}
+	switch list := g.name(caller, "list"); {
+	case a.bot != "":
+		c.name = g.name(caller, "bot "+a.bot)
+	case a.request != nil && len(a.request.Bots) > 0:
 		for _, bot := range a.request.Bots {
-			about = append(about, "bot "+bot)
+			c.each = append(c.each, g.name(caller, "bot "+bot))
 		}
-	} else if a.bot != "" {
-		about = []string{"bot " + a.bot}
+		c.name = g.name(caller, "list "+a.route.Name+strings.Join(c.each, ""))
+		c.bars = append(slices.Clip(c.each), list)
+	case a.route.Kind == keying.Correlation:
+		c.name = list
+	default:
+		c.name = g.name(caller, "route "+a.route.Name)
 	}
-	names := make([]string, len(about))
-	for i := range about {
-		names[i] = g.name(caller, about[i])
+	c.epochs = g.epochs(c)
+	return c
+}
+
+// all are the claim's names.
+func (c *claim) all() []string { return append([]string{c.name}, c.bars...) }
+
+func (g *grants) epochs(c *claim) (epochs []uint64) {
+	for _, name := range c.all() {
+		epochs = append(epochs, g.board.Epoch(board.Grant, name))
 	}
-	return names
+	return epochs
 }
 
 func (g *grants) name(caller http.Header, about string) string {
@@ -96,65 +123,87 @@ func (g *grants) name(caller http.Header, about string) string {
 	return hex.EncodeToString(mac.Sum(nil)[:16])
 }
 
-// hold reports whether the caller has all the grants: in memory, or given on another replica.
-func (g *grants) hold(ctx context.Context, names []string) bool {
-	if len(names) == 0 {
+// hold reports whether the caller has what it claims: known here, or given on another replica. A replica that is
+// cut off may have missed that a grant has ended.
+func (g *grants) hold(ctx context.Context, c *claim) bool {
+	if c == nil || !g.board.Sure() {
 		return false
 	}
-	var missing []string
-	now := time.Now()
 	g.mu.Lock()
-	for _, name := range names {
-		if !now.Before(g.until[name]) {
-			missing = append(missing, name)
-		}
-	}
+	has := g.has(c)
 	g.mu.Unlock()
-	// A replica that is cut off may have missed that a grant has ended.
-	if len(missing) == 0 {
-		return g.board.Sure()
-	}
-	if g.redis == nil || !g.board.Sure() {
-		return false
+	if has || g.redis == nil {
+		return has
 	}
 	ctx, cancel := context.WithTimeout(ctx, grantPatience)
 	defer cancel()
-	left := make([]*redis.DurationCmd, len(missing))
+	names := c.all()
+	values, left := make([]*redis.StringCmd, len(names)), make([]*redis.DurationCmd, len(names))
 	_, err := g.redis.Pipelined(ctx, func(p redis.Pipeliner) error {
-		for i, name := range missing {
-			left[i] = p.PTTL(ctx, g.prefix+name)
+		for i, name := range names {
+			values[i], left[i] = p.Get(ctx, g.prefix+name), p.PTTL(ctx, g.prefix+name)
 		}
 		return nil
 	})
-	if err != nil {
+	if err != nil && !errors.Is(err, redis.Nil) || !slices.Equal(c.epochs, g.epochs(c)) {
 		return false
 	}
 	g.mu.Lock()
 	defer g.mu.Unlock()
-	for i, name := range missing {
-		if left[i].Val() <= 0 {
-			return false
+	for i, name := range names {
+		until := time.Now().Add(min(left[i].Val(), grantTTL))
+		switch values[i].Val() {
+		case granted:
+			g.put(name, until)
+		case refused:
+			g.barred[name] = until.Add(-grantTTL)
 		}
-		g.put(name, now.Add(min(left[i].Val(), grantTTL)))
 	}
-	return true
+	return g.has(c)
 }
 
-// give notes that the server has let the caller have an answer.
-func (g *grants) give(ctx context.Context, names []string) {
-	g.mu.Lock()
-	for _, name := range names {
-		g.put(name, time.Now().Add(grantTTL))
+// has reports whether the claim holds by what is known here. The caller holds mu.
+func (g *grants) has(c *claim) bool {
+	now := time.Now()
+	if until := g.until[c.name]; now.Before(until) {
+		given := until.Add(-grantTTL)
+		return !slices.ContainsFunc(c.bars, func(name string) bool {
+			at, ok := g.barred[name]
+			return ok && !at.Before(given)
+		})
 	}
+	return len(c.each) > 0 && !slices.ContainsFunc(c.each, func(name string) bool { return !now.Before(g.until[name]) })
+}
+
+// give notes that the server has let the caller have what it claims, unless something of it was refused since
+// the request came.
+func (g *grants) give(ctx context.Context, c *claim) {
+	g.mu.Lock()
+	if !slices.Equal(c.epochs, g.epochs(c)) {
+		g.mu.Unlock()
+		return
+	}
+	g.put(c.name, time.Now().Add(grantTTL))
 	g.mu.Unlock()
-	if g.redis == nil || len(names) == 0 {
+	g.share(ctx, granted, c.name)
+}
+
+// What Redis holds of a name, for as long as it counts.
+const (
+	granted = "1"
+	refused = "0"
+)
+
+// share tells the other replicas; without it they ask the server.
+func (g *grants) share(ctx context.Context, what string, names ...string) {
+	if g.redis == nil || !g.board.InTouch() {
 		return
 	}
 	ctx, cancel := context.WithTimeout(ctx, grantPatience)
 	defer cancel()
-	_, _ = g.redis.Pipelined(ctx, func(p redis.Pipeliner) error { // without it the others ask the server
+	_, _ = g.redis.Pipelined(ctx, func(p redis.Pipeliner) error {
 		for _, name := range names {
-			p.Set(ctx, g.prefix+name, 1, grantTTL)
+			p.Set(ctx, g.prefix+name, what, grantTTL)
 		}
 		return nil
 	})
@@ -170,46 +219,42 @@ func (g *grants) put(name string, until time.Time) {
 
 // end takes the grants away, on every replica before it returns.
 func (g *grants) end(ctx context.Context, names []string) {
-	for _, name := range names {
-		g.forget(name)
-	}
-	if g.redis != nil {
-		short, cancel := context.WithTimeout(ctx, grantPatience)
-		_, _ = g.redis.Pipelined(short, func(p redis.Pipeliner) error {
-			for _, name := range names {
-				p.Del(short, g.prefix+name)
-			}
-			return nil
-		})
-		cancel()
-	}
+	g.share(ctx, refused, names...)
 	// A correlation is about as many as a thousand bots, and each notice may wait for half a second.
 	var ends errgroup.Group
 	ends.SetLimit(endsAtOnce)
 	for _, name := range names {
 		ends.Go(func() error {
-			g.board.Begin(ctx, board.Subject{Class: board.Grant, Name: name}).End(true)
+			write := g.board.Begin(ctx, board.Subject{Class: board.Grant, Name: name})
+			g.forget(name)
+			write.End(true)
 			return nil
 		})
 	}
-	_ = ends.Wait() // none fails
+	_ = ends.Wait()                 // none fails
+	g.share(ctx, refused, names...) // what was given meanwhile was given before
 }
 
-// forget takes a grant away here.
+// forget takes a grant away here, with all that is built on it.
 func (g *grants) forget(name string) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	delete(g.until, name)
+	if len(g.barred) >= maxGrants {
+		clear(g.barred)
+		clear(g.until)
+	}
+	g.barred[name] = time.Now()
 }
 
 // noted tells the grants what the server's answer to the caller was.
 func (p *Proxy) noted(ctx context.Context, a *ask, status int) {
 	switch {
-	case !a.private:
+	case !a.private || a.claim == nil:
 	case status == http.StatusUnauthorized || status == http.StatusForbidden:
-		p.grants.end(context.WithoutCancel(ctx), p.grants.names(a))
+		p.grants.end(context.WithoutCancel(ctx), a.claim.all())
 	case status/100 == 2:
-		p.grants.give(context.WithoutCancel(ctx), p.grants.names(a))
+		p.grants.give(context.WithoutCancel(ctx), a.claim)
 	}
 }
 

@@ -34,6 +34,7 @@ type ask struct {
 
 	// Where answers belong to somebody: whether the caller may have stored ones about these bots.
 	private, granted bool
+	claim            *claim // nil: none
 
 	mode   bypassMode
 	key    string
@@ -119,7 +120,7 @@ func (p *Proxy) isUsable(e *store.Entry) bool {
 // asks for itself.
 func (p *Proxy) flightKey(a *ask) string {
 	if !a.may(false) {
-		return fmt.Sprint("caller ", p.grants.names(a), a.key, a.sure, a.epochs, p.board.Epoch(board.Data, ""), ownFlight(a))
+		return fmt.Sprint("caller ", callerOf(a), a.key, a.sure, a.epochs, p.board.Epoch(board.Data, ""), ownFlight(a))
 	}
 	switch {
 	case a.sure && a.still:
@@ -128,6 +129,13 @@ func (p *Proxy) flightKey(a *ask) string {
 		return "alone " + rand.Text()
 	}
 	return fmt.Sprint("unsure ", a.key, a.epochs, p.board.Epoch(board.Data, ""))
+}
+
+func callerOf(a *ask) string {
+	if a.claim == nil {
+		return ""
+	}
+	return a.claim.name
 }
 
 // ownFlight keeps callers without any credentials apart too: what lets one in may be its address.
@@ -210,7 +218,8 @@ func (p *Proxy) locate(ctx context.Context, a *ask) (reason string) {
 	a.bots = upstream.Bots{IDs: a.request.Bots, Metrics: a.request.NeedsMetrics()}
 	if a.private {
 		a.bots.Credentials = credentials(a.in.Header)
-		a.granted = p.grants.hold(ctx, p.grants.names(a))
+		a.claim = p.grants.claim(a)
+		a.granted = p.grants.hold(ctx, a.claim)
 	}
 	a.epochs, a.still = p.revisions.Epochs(a.bots)
 	revisions, sureOfBots, err := p.revisions.Of(ctx, a.bots)

@@ -188,6 +188,40 @@ func TestReportThatDoesNotNameItsOptionsIsNotKept(t *testing.T) {
 	expect(t, ask1(p, "/api/bots/bot-1/sanity-report", `{}`), "MISS")
 }
 
+// The server let the caller in before it refused: its answer is no grant for afterwards.
+func TestAnswerThatWasUnderWayWhenTheServerRefusedGrantsNothing(t *testing.T) {
+	s := &fakeServer{}
+	p := startProxy(t, s, func(cfg *config.Config) { cfg.Access = config.AccessGranted })
+	caller := http.Header{"Authorization": {"Bearer a"}}
+	begun, goOn := make(chan struct{}), make(chan struct{})
+	s.backtest = func(w http.ResponseWriter, _ *http.Request) {
+		begun <- struct{}{}
+		<-goOn
+		_, _ = w.Write(backtestAnswer("2026-01-14", 1))
+	}
+	answered := make(chan *httptest.ResponseRecorder, 1)
+	go func() { answered <- run(p, `{}`, caller) }()
+	<-begun
+	s.mu.Lock()
+	s.status = http.StatusForbidden
+	s.mu.Unlock()
+	r := httptest.NewRequest("GET", "/api/bots/bot-1", nil)
+	r.Header = caller.Clone()
+	w := httptest.NewRecorder()
+	if p.ServeHTTP(w, r); w.Code != http.StatusForbidden {
+		t.Fatalf("status %d, want 403", w.Code)
+	}
+	s.mu.Lock()
+	s.status = 0
+	s.mu.Unlock()
+	close(goOn)
+	expect(t, <-answered, "MISS")
+	s.backtest = nil
+	again := run(p, `{}`, caller)
+	expect(t, again, "MISS")
+	expect(t, run(p, `{}`, caller), "HIT")
+}
+
 func TestGrantsEndByThemselves(t *testing.T) {
 	p := startProxy(t, &fakeServer{}, func(cfg *config.Config) { cfg.Access = config.AccessGranted })
 	header := http.Header{"Authorization": {"Bearer a"}}

@@ -133,13 +133,10 @@ func TestWhatTheWarmLoopFetchesServesOnlyWhomTheServerHasLetHaveIt(t *testing.T)
 	override(t, up, harness.Override{Path: "/api/bots/bot-7", Times: 1, Status: 403, Headers: asJSON, Body: `{"error":"Forbidden"}`})
 	expect(t, get(t, one.URL+"/api/bots/bot-7", a), 403) // A has been let have it for the last time
 	ok(t, up.NoOverrides())
-	before := progressOf(t, one)
+	warmNow(t, one)
+	first := warmedFor(t, one, "")
 	ok(t, up.Sync("append", 300))
-	after := ""
-	if before.LastRun != nil {
-		after = before.LastRun.Date
-	}
-	p := warmedFor(t, one, after)
+	p := warmedFor(t, one, first.LastRun.Date)
 	if p.LastRun.Warmed == 0 || p.LastRun.Failed > 0 {
 		t.Fatalf("the loop has not fetched anything: %+v", *p.LastRun)
 	}
@@ -158,6 +155,35 @@ func TestWhatTheWarmLoopFetchesServesOnlyWhomTheServerHasLetHaveIt(t *testing.T)
 	}
 	expect(t, post(t, two.URL+runPath, request, a), 200, "X-Cache: MISS")
 	expect(t, post(t, two.URL+runPath, request, a), 200, "X-Cache: HIT")
+}
+
+// The stand-in looks at the owner of the bot in a path only, as a server may.
+func TestWhatIsLetHaveOfSeveralBotsAtOnceSaysNothingOfEach(t *testing.T) {
+	up, r := ownUpstream(t, harness.Env{"AUTH_BOTS": "1"}), redisServer(t)
+	env := harness.Env{"REDIS_URL": r.URL(), "METRICS_WRITEBACK": "false", "REVISION_INTERVAL": "1h"}
+	one, two := protecting(t, up.URL, env), protecting(t, up.URL, env)
+	a, b := callers(t, up)
+	optimize, both := "/api/correlation/optimize", `{"botIds":["bot-7","bot-9"]}` // both A's
+	for _, w := range []*harness.Server{one, two} {
+		expect(t, post(t, w.URL+runPath, `{}`, a), 200) // its revision is known, and its answer kept
+		expect(t, post(t, w.URL+optimize, both, b), 200)
+		expect(t, post(t, w.URL+runPath, `{}`, b), 403, "X-Cache: PASS")
+	}
+	// A list is A's for as long as each bot in it is.
+	for _, w := range []*harness.Server{one, two} {
+		until(t, func() error {
+			if got := post(t, w.URL+optimize, both, a); got.Header.Get("X-Cache") != "HIT" {
+				return fmt.Errorf("no hit yet\n%s", got)
+			}
+			return nil
+		})
+	}
+	override(t, up, harness.Override{Path: "/api/bots/bot-7", Times: 1, Status: 403, Headers: asJSON, Body: `{"error":"Forbidden"}`})
+	expect(t, get(t, one.URL+"/api/bots/bot-7", a), 403)
+	override(t, up, harness.Override{Method: "POST", Path: optimize, Times: 2, Status: 403, Headers: asJSON, Body: `{"error":"Forbidden"}`})
+	for _, w := range []*harness.Server{one, two} {
+		expect(t, post(t, w.URL+optimize, both, a), 403, "X-Cache: PASS")
+	}
 }
 
 func TestAnswerFetchedWithoutCredentialsServesEveryone(t *testing.T) {

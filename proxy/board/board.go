@@ -307,7 +307,7 @@ func (b *Board) mark(s Subject) {
 func (b *Board) markAll() {
 	clear(b.marks)
 	b.clock++
-	for _, class := range []Class{Bot, Metrics, Data} {
+	for _, class := range []Class{Bot, Metrics, Data, Grant} {
 		b.all[class] = b.clock
 	}
 }
