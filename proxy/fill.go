@@ -66,6 +66,7 @@ func (p *Proxy) fill(ctx context.Context, a *ask) *result {
 		p.origins.Learn(a.origin, raw.header)
 		reason = p.changed(ctx, a)
 	}
+	p.outdates(ctx, a)
 	if reason != "" {
 		out.reason = reason
 		return out
@@ -73,6 +74,14 @@ func (p *Proxy) fill(ctx context.Context, a *ask) *result {
 	p.keep(e)
 	out.entry = e
 	return out
+}
+
+// outdates is called when an answer about bots is here. If the data has moved since it was asked for, the server has
+// made the rows of those bots from the data before, whatever was known of them.
+func (p *Proxy) outdates(ctx context.Context, a *ask) {
+	if now, _ := p.data.Current(); now != nil && len(a.request.Bots) > 0 && now.Generation() != a.data.Generation() {
+		p.fills.doubt(ctx, now.Generation(), a.request.Bots)
+	}
 }
 
 // ask makes the call. A run of a saved bot leaves metrics behind (contract, trap 7): it is a write of

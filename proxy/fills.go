@@ -12,9 +12,10 @@ import (
 // keeps of a bot from before is not to be believed (contract, traps 5 and 6). Of which bots it has made rows
 // the replicas tell each other through Redis, where there is one: once made they are.
 type fills struct {
-	redis  redis.UniversalClient // nil: not shared
-	prefix string
-	ttl    time.Duration
+	redis   redis.UniversalClient // nil: not shared
+	inTouch func() bool           // with Redis; nobody waits for one that has gone
+	prefix  string
+	ttl     time.Duration
 
 	mu         sync.Mutex
 	generation string
@@ -35,8 +36,8 @@ const (
 )
 
 // newFills shares through client, nil for none; what it tells is kept for ttl.
-func newFills(client redis.UniversalClient, prefix string, ttl time.Duration) *fills {
-	f := &fills{redis: client, prefix: prefix + "rows:", ttl: ttl, again: map[string]bool{}, foreign: map[string]bool{}, told: map[string]bool{}}
+func newFills(client redis.UniversalClient, inTouch func() bool, prefix string, ttl time.Duration) *fills {
+	f := &fills{redis: client, inTouch: inTouch, prefix: prefix + "rows:", ttl: ttl, again: map[string]bool{}, foreign: map[string]bool{}, told: map[string]bool{}}
 	f.begin("")
 	return f
 }
@@ -90,7 +91,7 @@ func (f *fills) untold() {
 // ran notes an answer to a run of the bot: computed now, or from the server's cache. fresh says that
 // its bars are as new as the data.
 func (f *fills) ran(ctx context.Context, generation, bot, variant string, cached, fresh bool) {
-	if f.noteRun(generation, bot, variant, cached, fresh); cached || f.redis == nil {
+	if f.noteRun(generation, bot, variant, cached, fresh); cached || !f.shared() {
 		return
 	}
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), rowsPatience)
@@ -101,6 +102,8 @@ func (f *fills) ran(ctx context.Context, generation, bot, variant string, cached
 		return nil
 	})
 }
+
+func (f *fills) shared() bool { return f.redis != nil && f.inTouch() }
 
 func (f *fills) noteRun(generation, bot, variant string, cached, fresh bool) {
 	f.mu.Lock()
@@ -116,11 +119,27 @@ func (f *fills) noteRun(generation, bot, variant string, cached, fresh bool) {
 	f.rows[bot] = fresh
 }
 
+// doubt forgets what was known of the bots' rows in the generation.
+func (f *fills) doubt(ctx context.Context, generation string, bots []string) {
+	f.mu.Lock()
+	f.begin(generation)
+	for _, bot := range bots {
+		delete(f.rows, bot)
+	}
+	f.mu.Unlock()
+	if !f.shared() {
+		return
+	}
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), rowsPatience)
+	defer cancel()
+	f.redis.HDel(ctx, f.prefix+generation, bots...)
+}
+
 // rowsOf reports whether every bot's row was made in the generation, and of bars as new as the data. What is to
 // be believed of an answer must have been so before it was asked for.
 func (f *fills) rowsOf(ctx context.Context, generation string, bots []string) (made, fresh bool) {
 	unknown, fresh := f.knownRows(generation, bots)
-	if len(unknown) == 0 || f.redis == nil {
+	if len(unknown) == 0 || !f.shared() {
 		return len(unknown) == 0, fresh && len(unknown) == 0
 	}
 	ctx, cancel := context.WithTimeout(ctx, rowsPatience)

@@ -4,7 +4,7 @@ import "testing"
 
 // Redis may lose who was told, and another replica come that knows nothing.
 func TestForeignRunIsNewsAgainOnceItMayHaveBeenForgotten(t *testing.T) {
-	f := newFills(nil, "", 0)
+	f := newFills(nil, nil, "", 0)
 	for i, want := range []bool{true, false, true, false} {
 		if i == 2 {
 			f.untold()

@@ -152,7 +152,7 @@ const (
 
 // looksAtRows notes which rows the server has of the bots that the answer is about, before it is asked for.
 func (p *Proxy) looksAtRows(ctx context.Context, a *ask) {
-	if a.data.Begun && !a.data.Cleared && a.request.Forced() == nil && len(a.request.Bots) > 0 {
+	if (a.request.NeedsRows() || a.data.Begun && !a.data.Cleared) && a.request.Forced() == nil && len(a.request.Bots) > 0 {
 		a.rowsMade, a.rowsFresh = p.fills.rowsOf(ctx, a.data.Generation(), a.request.Bots)
 	}
 }
@@ -160,13 +160,18 @@ func (p *Proxy) looksAtRows(ctx context.Context, a *ask) {
 // provenance tells what the server can have made the answer from, after a change of the data: rows that
 // were all made since, and bars as new as the data. Where it can't be told, they are taken not to be. An
 // answer that shows dates speaks for its own bars.
+//
+// A correlation doesn't say which rows it is made of. A sync that was over before Warmfront looked may have left
+// some behind, and so may a correlation that was under way when the server was cleared: it puts them there afterwards.
 func (p *Proxy) provenance(a *ask, v keying.Verdict) (made, fresh bool) {
-	if !a.data.Begun || a.data.Cleared || rule.Off(rule.RowsProven) {
-		return true, true
-	}
+	changed := a.data.Begun && !a.data.Cleared
 	switch {
+	case rule.Off(rule.RowsProven):
+		return true, true
 	case a.request.NeedsRows():
-		return a.rowsMade, a.rowsFresh
+		return a.rowsMade || !changed, a.rowsFresh
+	case !changed:
+		return true, true
 	case v.Cached && v.CachedAt < a.data.BegunAt.Add(skewMargin).UnixMilli():
 		return false, false
 	case v.LastDate != "":

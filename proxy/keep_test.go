@@ -6,6 +6,7 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -109,6 +110,14 @@ func TestReportsAndCorrelationsMadeOfOlderRowsAreNotKept(t *testing.T) {
 	before := time.Now()
 	answers[sanity] = report(before)
 	is(sanity, `{}`, "MISS", "provisional-server-cached")
+	is(correlation, both, "MISS", "provisional-bars-unproven") // its rows may be from the middle of a sync that is over
+	runBoth := func() {
+		t.Helper()
+		for _, bot := range []string{"bot-1", "bot-2"} {
+			expect(t, ask1(p, "/api/bots/"+bot+"/run-backtest", `{}`), "MISS")
+		}
+	}
+	runBoth()
 	is(correlation, both, "MISS", "detail=upstream")
 
 	move(t, p, s, "2026-01-15", "2026-01-15")
@@ -117,18 +126,14 @@ func TestReportsAndCorrelationsMadeOfOlderRowsAreNotKept(t *testing.T) {
 	answers[sanity] = report(time.Time{})
 	is(sanity, `{}`, "MISS", "provisional-bars-unproven")
 
-	for _, bot := range []string{"bot-1", "bot-2"} {
-		expect(t, ask1(p, "/api/bots/"+bot+"/run-backtest", `{}`), "MISS")
-	}
+	runBoth()
 	is(correlation, both, "MISS", "detail=upstream")
 	is(sanity, `{"seed":42,"years":5}`, "HIT", "provisional") // what is kept for minutes stays for minutes
 
 	// Bars that end before the data does prove nothing.
 	move(t, p, s, "2026-01-16", "2026-01-16")
 	s.backtest = func(w http.ResponseWriter, _ *http.Request) { _, _ = w.Write(backtestAnswer("2026-01-15", 1)) }
-	for _, bot := range []string{"bot-1", "bot-2"} {
-		expect(t, ask1(p, "/api/bots/"+bot+"/run-backtest", `{}`), "MISS")
-	}
+	runBoth()
 	is(correlation, both, "MISS", "provisional-bars-unproven")
 }
 
@@ -157,6 +162,40 @@ func TestRowsThatWereMadeWhileACorrelationWasUnderWayProveNothingOfIt(t *testing
 	}
 	close(goOn)
 	w := <-answered
+	expect(t, w, "PASS")
+	if got := w.Header().Get("Cache-Status"); !strings.Contains(got, "rows-older") {
+		t.Errorf("Cache-Status %q, want rows-older", got)
+	}
+}
+
+// A correlation that was under way when the data moved leaves rows of before behind, over those that were made since.
+func TestRowsThatAnOutdatedCorrelationLeavesBehindAreNotTakenForNew(t *testing.T) {
+	s := &fakeServer{}
+	p := startProxy(t, s, func(cfg *config.Config) { settlesAtOnce(cfg); cfg.RevisionInterval = 0; cfg.MetricsWriteback = false })
+	begun, goOn := make(chan struct{}), make(chan struct{})
+	var held atomic.Bool
+	s.report = func(w http.ResponseWriter, _ *http.Request) {
+		if held.CompareAndSwap(false, true) {
+			s.mu.Unlock()
+			begun <- struct{}{}
+			<-goOn
+			s.mu.Lock()
+		}
+		fmt.Fprint(w, `{"validBotIds":["bot-1","bot-2"],"weights":[1,0],"correlationMatrix":[[1,0],[0,1]],"portfolioMetrics":{}}`)
+	}
+	correlate := func() *httptest.ResponseRecorder {
+		return ask1(p, "/api/correlation/optimize", `{"botIds":["bot-1","bot-2"]}`)
+	}
+	outdated := make(chan *httptest.ResponseRecorder, 1)
+	go func() { outdated <- correlate() }()
+	<-begun
+	move(t, p, s, "2026-01-15", "2026-01-15")
+	for _, bot := range []string{"bot-1", "bot-2"} {
+		expect(t, ask1(p, "/api/bots/"+bot+"/run-backtest", `{}`), "MISS")
+	}
+	close(goOn)
+	expect(t, <-outdated, "PASS")
+	w := correlate()
 	expect(t, w, "PASS")
 	if got := w.Header().Get("Cache-Status"); !strings.Contains(got, "rows-older") {
 		t.Errorf("Cache-Status %q, want rows-older", got)

@@ -85,7 +85,7 @@ func New(cfg *config.Config, log *zap.Logger) (*Proxy, error) {
 		shared = p.redis.Client()
 	}
 	p.board = board.New(shared, cfg.RedisPrefix, cfg.CacheTTL+cfg.StaleTTL, p.hear, log)
-	p.fills = newFills(shared, cfg.RedisPrefix, cfg.CacheTTL+cfg.StaleTTL)
+	p.fills = newFills(shared, p.board.InTouch, cfg.RedisPrefix, cfg.CacheTTL+cfg.StaleTTL)
 	p.grants = newGrants(p.board, shared, cfg.RedisPrefix)
 	p.data = upstream.NewDataWatch(client, p.admin, p.board, upstream.DataSettings{
 		Canaries: cfg.DataDateTickers, Interval: cfg.DataDateInterval, Settle: cfg.SyncSettle,
