@@ -104,11 +104,6 @@ func newPassThrough(cfg *config.Config, transport http.RoundTripper, log *zap.Lo
 		},
 		ErrorHandler: func(w http.ResponseWriter, r *http.Request, err error) {
 			passingOf(r.Context()).failed = true
-			if cause := context.Cause(r.Context()); errors.Is(cause, errUpstreamTimeout) {
-				err = cause
-			} else if r.Context().Err() != nil {
-				panic(http.ErrAbortHandler) // the client has left; returning would answer 200
-			}
 			passFailed(w, r, err, log)
 		},
 	}
@@ -117,10 +112,18 @@ func newPassThrough(cfg *config.Config, transport http.RoundTripper, log *zap.Lo
 // passFailed answers for a server that gave no answer.
 func passFailed(w http.ResponseWriter, r *http.Request, err error, log *zap.Logger) {
 	going := passingOf(r.Context())
-	status, message := failure(err), "upstream unavailable"
-	if going.body != nil && going.body.short() {
-		status, message = http.StatusBadRequest, shortBody
-	} else {
+	cause := context.Cause(r.Context())
+	tooSlow := errors.Is(cause, errUpstreamTimeout)
+	status, message := http.StatusBadRequest, shortBody
+	switch {
+	case going.body != nil && going.body.short():
+	case cause != nil && !tooSlow:
+		panic(http.ErrAbortHandler) // the client has left; returning would answer 200
+	default:
+		if tooSlow {
+			err = cause
+		}
+		status, message = failure(err), "upstream unavailable"
 		log.Warn("pass-through failed", zap.String("method", r.Method), zap.Error(err))
 	}
 	if going.mark != nil {
