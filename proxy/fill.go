@@ -127,6 +127,9 @@ func (p *Proxy) outgoing(ctx context.Context, a *ask) *http.Request {
 		body, a.forced = a.request.Forced(), true
 	}
 	h := a.in.Header.Clone()
+	if a.forced {
+		h["Content-Type"] = []string{"application/json"} // a request without a body need not have one
+	}
 	dropHopByHop(h)
 	for _, name := range []string{"If-None-Match", "If-Modified-Since", "If-Match", "If-Unmodified-Since",
 		"If-Range", "Range", "Expect", "Content-Length", p.cfg.BypassHeader} {

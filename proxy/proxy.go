@@ -120,6 +120,7 @@ func (p *Proxy) Close(ctx context.Context) error {
 		return fmt.Errorf("waiting for calls to the upstream: %w", ctx.Err())
 	}
 	p.closeBackground(ctx)
+	p.board.Leave(ctx)
 	p.memory.Close()
 	p.transport.CloseIdleConnections()
 	if p.redis == nil {

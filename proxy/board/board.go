@@ -61,6 +61,8 @@ const (
 	// youth is for how long replicas that were cut off may need to come back to a Redis that has lost everything:
 	// once many dials have failed, go-redis tries one a second.
 	youth = 2 * time.Second
+	// othersSeen is for how long a replica counts as there after its last look.
+	othersSeen = 10 * time.Second
 	// maxMarks bounds what is remembered of notices, here and in Redis.
 	maxMarks = 50_000
 )
@@ -84,6 +86,10 @@ type Board struct {
 	grownAt   atomic.Int64  // the same: when the life ceases to be young
 	wake      chan struct{} // holds one: somebody wants a look now
 	behind    sync.WaitGroup
+	left      atomic.Bool
+
+	looking sync.Mutex // for as long as a look takes
+	away    absence
 
 	mu      sync.Mutex
 	clock   uint64 // counts notices
@@ -92,8 +98,8 @@ type Board struct {
 	mine    map[Subject]int       // writes under way here
 	doubts  map[Subject]time.Time // writes of unknown outcome, and until when they count
 	others  map[Subject]bool      // writes under way elsewhere, as last read
-	tokens  map[string]bool       // of this replica's writes, as they stand in Redis
-	unsaid  []Subject             // notices that Redis could not take
+	tokens  map[string]bool       // of this replica's writes under way
+	unsaid  map[saying]bool       // what Redis could not take
 	own     map[int64]bool        // numbers of this replica's notices that are yet to be read
 	life    string                // Redis's: it changes when everything in it was lost
 	seen    int64                 // the last notice that was read
@@ -108,9 +114,10 @@ func New(client redis.UniversalClient, prefix string, ttl time.Duration, hear fu
 	b := &Board{
 		client: client, keys: keysOf(prefix), id: rand.Text(), hear: hear, log: log, start: time.Now(), ttl: max(ttl, time.Minute), wake: make(chan struct{}, 1),
 		marks: map[Subject]uint64{}, all: map[Class]uint64{}, mine: map[Subject]int{}, doubts: map[Subject]time.Time{},
-		others: map[Subject]bool{}, tokens: map[string]bool{}, own: map[int64]bool{},
+		others: map[Subject]bool{}, tokens: map[string]bool{}, unsaid: map[saying]bool{}, own: map[int64]bool{},
 	}
 	b.alone.Store(true) // as far as is known
+	b.away.first = true
 	if client == nil {
 		b.life = rand.Text()
 	}
@@ -180,7 +187,13 @@ func (b *Board) writing(s Subject) bool {
 type Write struct {
 	board *Board
 	s     Subject
-	token string // "" when Redis does not know of it
+	token string // "" where nobody else need know of it
+}
+
+// A saying is a notice, and of one about a write under way the write's token.
+type saying struct {
+	Subject
+	token string
 }
 
 // Begin says that a write is about to be sent to the server. It returns when every replica knows, or
@@ -196,20 +209,19 @@ func (b *Board) Begin(ctx context.Context, s Subject) *Write {
 	if b.client == nil || rule.Off(rule.WriteShared) {
 		return w
 	}
-	token := b.id + rand.Text() + "|" + s.text()
+	w.token = b.id + rand.Text() + "|" + s.text()
+	b.mu.Lock()
+	b.tokens[w.token] = true
+	b.mu.Unlock()
 	n, err := int64(0), errUnsure
 	if b.InTouch() { // otherwise it is known to be gone, and nobody need wait to be told so
-		n, err = b.putUp(ctx, s, token)
+		n, err = b.putUp(ctx, s, w.token)
 	}
 	if err != nil {
-		b.later(s)
+		b.later(s, w.token)
 		b.outwait(ctx)
 		return w
 	}
-	b.mu.Lock()
-	b.tokens[token] = true
-	b.mu.Unlock()
-	w.token = token
 	b.await(ctx, n)
 	return w
 }
@@ -228,8 +240,14 @@ func (w *Write) End(certain bool) {
 	if !certain {
 		b.doubt(w.s)
 	}
+	delete(b.tokens, w.token) // which also ends its being renewed
+	delete(b.unsaid, saying{w.s, w.token})
 	b.mu.Unlock()
 	if w.token == "" {
+		return
+	}
+	if !b.InTouch() {
+		b.laterEnded(w, certain)
 		return
 	}
 	// Until they read of the end the others take the write for under way, and keep nothing: they are waited
@@ -240,11 +258,8 @@ func (w *Write) End(certain bool) {
 		ctx, cancel := context.WithTimeout(context.Background(), callTimeout)
 		defer cancel()
 		n, err := b.takeDown(ctx, w, certain)
-		b.mu.Lock()
-		delete(b.tokens, w.token) // which also ends its being renewed
-		b.mu.Unlock()
 		if err != nil {
-			b.later(w.s)
+			b.laterEnded(w, certain)
 			return
 		}
 		b.await(ctx, n)
@@ -252,6 +267,16 @@ func (w *Write) End(certain bool) {
 	select {
 	case <-done:
 	case <-time.After(endPatience):
+	}
+}
+
+// laterEnded keeps the end of a write for when Redis is back. One that may yet take effect counts as under way from
+// then on for as long as one whose replica is gone.
+func (b *Board) laterEnded(w *Write, certain bool) {
+	if certain {
+		b.later(w.s, "")
+	} else {
+		b.later(w.s, w.token)
 	}
 }
 
@@ -267,27 +292,31 @@ func (b *Board) Post(s Subject) {
 	b.mu.Lock()
 	b.mark(s)
 	b.mu.Unlock()
-	if b.client == nil {
+	switch {
+	case b.client == nil:
+		return
+	case !b.InTouch():
+		b.later(s, "")
 		return
 	}
 	b.behind.Go(func() {
 		ctx, cancel := context.WithTimeout(context.Background(), callTimeout)
 		defer cancel()
 		if _, err := b.putUp(ctx, s, ""); err != nil {
-			b.later(s)
+			b.later(s, "")
 		}
 	})
 }
 
 // later keeps a notice for when Redis is back. Past the bound all of its class is said to have changed.
-func (b *Board) later(s Subject) {
+func (b *Board) later(s Subject, token string) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	if len(b.unsaid) >= maxMarks {
-		s.Name = ""
-		b.unsaid = b.unsaid[:0]
+		maps.DeleteFunc(b.unsaid, func(said saying, _ bool) bool { return said.Class == s.Class && !b.tokens[said.token] })
+		b.unsaid[saying{Subject{Class: s.Class}, ""}] = true
 	}
-	b.unsaid = append(b.unsaid, s)
+	b.unsaid[saying{s, token}] = true
 }
 
 // mark notes that s has changed. The caller holds mu.

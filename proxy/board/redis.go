@@ -19,6 +19,49 @@ func (b *Board) putUp(ctx context.Context, s Subject, token string) (n int64, er
 	return b.ours(b.run(ctx, putUpScript, s.text(), token, writeTTL.Milliseconds(), maxMarks, b.keys.wake))
 }
 
+// sayAtOnce bounds what is put up in one go.
+const sayAtOnce = 500
+
+// say puts up what Redis could not take before.
+func (b *Board) say(ctx context.Context) error {
+	for {
+		args := []any{writeTTL.Milliseconds(), maxMarks, b.keys.wake}
+		var now []saying
+		b.mu.Lock()
+		for s := range b.unsaid {
+			if now = append(now, s); len(now) == sayAtOnce {
+				break
+			}
+		}
+		b.mu.Unlock()
+		if len(now) == 0 {
+			return nil
+		}
+		for _, s := range now {
+			args = append(args, s.text(), s.token)
+		}
+		if err := b.sayThese(ctx, now, args); err != nil {
+			return err
+		}
+	}
+}
+
+func (b *Board) sayThese(ctx context.Context, these []saying, args []any) error {
+	ctx, cancel := context.WithTimeout(ctx, callTimeout)
+	defer cancel()
+	numbers, err := b.run(ctx, sayScript, args...).Int64Slice()
+	if err != nil || len(numbers) != 2*len(these) {
+		return errors.Join(errView, err)
+	}
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	for i, s := range these {
+		delete(b.unsaid, s)
+		b.noteOwn(numbers[2*i], numbers[2*i+1])
+	}
+	return nil
+}
+
 // ours remembers the number of a notice of this replica's own: reading it is no news, unless it has
 // taken the place of one that was.
 func (b *Board) ours(res *redis.Cmd) (n int64, err error) {
@@ -28,10 +71,14 @@ func (b *Board) ours(res *redis.Cmd) (n int64, err error) {
 	}
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	if n, before := numbers[0], numbers[1]; before <= b.seen || b.own[before] {
+	b.noteOwn(numbers[0], numbers[1])
+	return numbers[0], nil
+}
+
+func (b *Board) noteOwn(n, before int64) {
+	if before <= b.seen || b.own[before] {
 		b.own[n] = true
 	}
-	return numbers[0], nil
 }
 
 func (b *Board) takeDown(ctx context.Context, w *Write, certain bool) (n int64, err error) {
@@ -83,7 +130,6 @@ func (b *Board) Run(ctx context.Context) {
 		return
 	}
 	wakes := b.client.Subscribe(ctx, b.keys.wake)
-	defer b.behind.Wait()
 	defer wakes.Close()
 	woken := wakes.Channel()
 	for {
@@ -96,7 +142,7 @@ func (b *Board) Run(ctx context.Context) {
 		select {
 		case <-ctx.Done():
 			timer.Stop()
-			b.leave()
+			b.Leave(context.Background())
 			return
 		case <-timer.C:
 		case <-b.wake:
@@ -106,16 +152,37 @@ func (b *Board) Run(ctx context.Context) {
 	}
 }
 
-// leave takes this replica off the board, so that nobody waits for it.
-func (b *Board) leave() {
+// Leave takes this replica off the board, so that nobody waits for it, once what it has to say is said. Nothing is
+// believed, or looked at, any more.
+func (b *Board) Leave(ctx context.Context) {
+	if b.client == nil || b.left.Swap(true) {
+		return
+	}
+	said := make(chan struct{})
+	go func() { b.behind.Wait(); close(said) }()
+	select {
+	case <-said:
+	case <-ctx.Done():
+	}
 	ctx, cancel := context.WithTimeout(context.Background(), callTimeout)
 	defer cancel()
+	b.looking.Lock()
+	defer b.looking.Unlock()
 	b.leaseEnds.Store(0)
 	b.client.HDel(ctx, b.keys.replicas, b.id)
 }
 
 // look reads the board once, and says what could not be said before.
 func (b *Board) look(ctx context.Context) (heard bool, err error) {
+	b.looking.Lock()
+	defer b.looking.Unlock()
+	if b.left.Load() {
+		return false, errUnsure
+	}
+	if err := b.say(ctx); err != nil {
+		b.away.failed = true
+		return false, err
+	}
 	ctx, cancel := context.WithTimeout(ctx, callTimeout)
 	defer cancel()
 	b.mu.Lock()
@@ -124,43 +191,62 @@ func (b *Board) look(ctx context.Context) (heard bool, err error) {
 	for token := range b.tokens {
 		args = append(args, token)
 	}
-	unsaid := b.unsaid
-	b.unsaid = nil
 	b.mu.Unlock()
-	for i, s := range unsaid {
-		if _, err := b.putUp(ctx, s, ""); err != nil {
-			b.mu.Lock()
-			b.unsaid = append(unsaid[i:], b.unsaid...)
-			b.mu.Unlock()
-			return false, err
-		}
-	}
 	asked := time.Since(b.start)
 	ended := b.leaseEnds.Load()
 	res, err := b.run(ctx, lookScript, args...).Slice()
 	if err != nil {
+		b.away.failed = true
 		return false, fmt.Errorf("reading the board: %w", err)
 	}
 	view, err := viewOf(res)
 	if err != nil {
 		return false, err
 	}
-	b.alone.Store(view.others == 0)
+	if view.others > 0 || view.age > othersSeen { // in a younger life they may not have looked yet
+		b.alone.Store(view.others == 0)
+	}
 	if life == "" {
 		b.client.Publish(ctx, b.keys.wake, "") // the others should know of this replica at once
 	}
 	b.grownAt.Store(int64(asked + youth - view.age))
+	now := time.Since(b.start)
+	b.away.lost = b.away.lost || view.lost
+	b.away.lapsed = b.away.lapsed || ended != 0 && int64(now) >= ended
 	if view.age <= lease {
 		// In so young a life a replica may not have said yet what it is writing to.
+		b.leaseEnds.Store(0)
 		return b.take(view, life, false), nil
 	}
-	lapsed := ended != 0 && int64(asked) >= ended
-	if lapsed && view.age > 2*lease { // a young life has let the others speak first already
-		b.sureFrom.Store(int64(time.Since(b.start) + lease))
-	}
-	heard = b.take(view, life, lapsed)
+	b.sureFrom.Store(int64(b.away.until(now, now-view.age, b.alone.Load())))
+	heard = b.take(view, life, b.away.lapsed)
+	b.away = absence{}
 	b.leaseEnds.Store(int64(asked + lease))
 	return heard, nil
+}
+
+// absence is what has happened since the board was last believed.
+type absence struct {
+	lost   bool // what was on it
+	lapsed bool // the lease
+	failed bool // a look did: others may have been cut off too, and be so still
+	first  bool // it never was
+}
+
+// until is when nothing can have been missed any more, for a replica that has come back now to a board born then:
+// others may have yet to say what they could not say meanwhile.
+func (a absence) until(now, born time.Duration, alone bool) time.Duration {
+	switch {
+	case a.lost && a.first: // nothing is believed yet that was to be revoked
+		return born + youth
+	case a.lost && a.failed && !alone:
+		return born + youth + lease
+	case a.lapsed && a.failed && !alone:
+		return now + youth
+	case a.lapsed && now-born > 2*lease: // a younger life has let the others speak first already
+		return now + lease
+	}
+	return 0
 }
 
 // view is what a look brings.
@@ -237,6 +323,7 @@ func (b *Board) take(v view, known string, lapsed bool) (heard bool) {
 	}
 	if v.lost {
 		b.record, b.version = nil, 0
+		clear(b.own) // their numbers are given out again
 		if known != "" {
 			b.log.Warn("redis has lost what the replicas knew of each other; bots are asked for anew")
 		}

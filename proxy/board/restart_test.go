@@ -1,9 +1,14 @@
 package board
 
 import (
+	"fmt"
 	"sync"
 	"syscall"
 	"testing"
+	"time"
+
+	"github.com/redis/go-redis/v9"
+	"go.uber.org/zap"
 )
 
 // A Redis that is restarted from its last snapshot, as one that was killed is, has forgotten what came
@@ -135,5 +140,99 @@ func TestNewcomerIsToldWhatHoldsForGood(t *testing.T) {
 		if !heard[s] {
 			t.Errorf("a newcomer has not heard of %c %s; it heard %v", s.Class, s.Name, heard)
 		}
+	}
+}
+
+// A write that began while Redis was away is known to be under way once it is back, and its end when it ends.
+func TestWriteThatRedisDidNotTakeIsToldWhenItIsBack(t *testing.T) {
+	for name, certain := range map[string]bool{"and has ended": true, "and may go on": false} {
+		t.Run(name, func(t *testing.T) {
+			_, r := ownRedis(t)
+			one, two := replica(t, r), replica(t, r)
+			if err := r.Signal(syscall.SIGSTOP); err != nil {
+				t.Fatal(err)
+			}
+			until(t, "the leases run out", func() bool { return !one.InTouch() && !two.InTouch() })
+			write := one.Begin(t.Context(), Subject{Bot, "bot"})
+			if err := r.Signal(syscall.SIGCONT); err != nil {
+				t.Fatal(err)
+			}
+			until(t, "two is sure again", two.Sure)
+			if !two.Writing(Bot, "bot") {
+				t.Error("two is sure, and does not know of the write that is under way")
+			}
+			epoch := two.Epoch(Bot, "bot")
+			write.End(certain)
+			until(t, "two knows of the end", func() bool { return two.Epoch(Bot, "bot") > epoch })
+			if got := two.Writing(Bot, "bot"); got == certain {
+				t.Errorf("after an end that is certain (%v) two takes the write to be under way: %v", certain, got)
+			}
+		})
+	}
+}
+
+// The numbers of notices go on where they were, or a new one would be taken for one that was read long ago.
+func TestNumbersOfNoticesOutliveTheirCount(t *testing.T) {
+	_, r := ownRedis(t)
+	one, two := replica(t, r), replica(t, r)
+	for i := range 30 {
+		one.Begin(t.Context(), Subject{Bot, fmt.Sprint("old ", i)}).End(true)
+	}
+	for range 10 {
+		epoch := two.Epoch(Bot, "bot")
+		one.client.Del(t.Context(), one.keys.seq)
+		write := one.Begin(t.Context(), Subject{Bot, "bot"})
+		if two.Sure() && two.Epoch(Bot, "bot") == epoch && !two.Writing(Bot, "bot") {
+			t.Fatal("the write has begun while another replica is sure of what was before")
+		}
+		write.End(true)
+		until(t, "both are sure again", func() bool { return one.Sure() && two.Sure() })
+	}
+	before := two.Epoch(Bot, "old 7")
+	for i := range 5 { // as many looks as it takes to read these
+		epoch := two.Epoch(Bot, "new")
+		one.Begin(t.Context(), Subject{Bot, "new"}).End(true)
+		until(t, "two has read another notice", func() bool { return two.Epoch(Bot, "new") > epoch })
+		if got := two.Epoch(Bot, "old 7"); got != before {
+			t.Fatalf("look %d: an old notice is read again: epoch %d, before %d", i, got, before)
+		}
+	}
+}
+
+// Replicas that were cut off come back one by one, with what they could not say.
+func TestAbsence(t *testing.T) {
+	const now, old = 100 * time.Second, 10 * time.Second
+	for _, c := range []struct {
+		name  string
+		away  absence
+		born  time.Duration
+		alone bool
+		want  time.Duration
+	}{
+		{"it never was away", absence{}, old, false, 0},
+		{"a newcomer to an old board", absence{lost: true, first: true}, old, true, old + youth},
+		{"a newcomer to a new one", absence{lost: true, first: true, failed: true}, now - lease, true, now - lease + youth},
+		{"a flush", absence{lost: true}, now - lease, false, 0},
+		{"a restart", absence{lost: true, lapsed: true, failed: true}, now - lease, false, now + youth},
+		{"a restart, and nobody else was there", absence{lost: true, lapsed: true, failed: true}, now - lease, true, 0},
+		{"redis hung", absence{lapsed: true, failed: true}, old, false, now + youth},
+		{"redis hung, and nobody else was there", absence{lapsed: true, failed: true}, old, true, now + lease},
+		{"this replica was stalled", absence{lapsed: true}, old, false, now + lease},
+	} {
+		if got := c.away.until(now, c.born, c.alone); got != c.want {
+			t.Errorf("%s: sure from %v, want %v", c.name, got, c.want)
+		}
+	}
+}
+
+func TestWhatCouldNotBeSaidIsBoundedByItsClass(t *testing.T) {
+	b := New(redis.NewClient(&redis.Options{Addr: "127.0.0.1:1"}), "x:", time.Hour, func(Subject) {}, zap.NewNop())
+	defer b.client.Close()
+	b.Post(Subject{Foreign, "bot"})
+	for i := range maxMarks + 10 {
+		b.Post(Subject{Answer, fmt.Sprint(i)})
+	}
+	if n := len(b.unsaid); n > maxMarks || !b.unsaid[saying{Subject{Foreign, "bot"}, ""}] || !b.unsaid[saying{Subject{Class: Answer}, ""}] {
+		t.Errorf("%d notices wait to be said; that of a foreign run: %v", n, b.unsaid[saying{Subject{Foreign, "bot"}, ""}])
 	}
 }

@@ -49,10 +49,18 @@ func (b *Board) run(ctx context.Context, s script, args ...any) *redis.Cmd {
 const clock = `local t = redis.call('TIME')
 local now = t[1] * 1000 + math.floor(t[2] / 1000)
 local function notice(s)
+	if redis.call('EXISTS', KEYS[1]) == 0 then redis.call('HDEL', KEYS[5], 'life', 'born') end
 	local before = tonumber(redis.call('ZSCORE', KEYS[2], s) or '0')
 	local n = redis.call('INCR', KEYS[1])
 	redis.call('ZADD', KEYS[2], n, s)
 	return {n, before}
+end
+local function bound(most)
+	local excess = redis.call('ZCARD', KEYS[2]) - most
+	if excess > 0 then
+		local gone = redis.call('ZPOPMIN', KEYS[2], excess)
+		redis.call('HSET', KEYS[5], 'floor', gone[#gone])
+	end
 end
 local function whole()
 	return redis.call('EXISTS', KEYS[1]) == 1 and redis.call('ZSCORE', KEYS[2], '') and redis.call('ZSCORE', KEYS[3], '')
@@ -75,12 +83,14 @@ local life = redis.call('HGET', KEYS[5], 'life')
 local seen, seq = tonumber(ARGV[3]), tonumber(redis.call('GET', KEYS[1]) or '0')
 if not life or not whole() or run ~= (redis.call('HGET', KEYS[5], 'run') or '') or life == ARGV[2] and seq < seen then
 	life = ARGV[5]
-	redis.call('INCRBY', KEYS[1], 0)
+	local last = redis.call('ZREVRANGEBYSCORE', KEYS[2], '(+inf', '-inf', 'WITHSCORES', 'LIMIT', 0, 1)
+	seq = math.max(seq, tonumber(last[2] or '0'), tonumber(redis.call('HGET', KEYS[5], 'floor') or '0'))
+	redis.call('SET', KEYS[1], string.format('%.0f', seq))
 	redis.call('ZADD', KEYS[2], '+inf', '')
 	redis.call('ZADD', KEYS[3], '+inf', '')
 	redis.call('HSET', KEYS[4], '', '0 0')
 	redis.call('HSET', KEYS[5], 'life', life, 'run', run, 'born', now)
-	redis.call('HDEL', KEYS[5], 'version', 'record')
+	redis.call('HDEL', KEYS[5], 'version', 'record', 'floor')
 end
 local known = life == ARGV[2]
 for i = 8, #ARGV do
@@ -92,13 +102,21 @@ for _, w in ipairs(redis.call('ZRANGEBYSCORE', KEYS[3], '-inf', now)) do
 end
 redis.call('HSET', KEYS[4], ARGV[1], now .. ' ' .. ARGV[3])
 for _, key in ipairs(KEYS) do redis.call('PEXPIRE', key, ARGV[7]) end
+local others = 0
+local replicas = redis.call('HGETALL', KEYS[4])
+for i = 1, #replicas, 2 do
+	local at = tonumber(string.sub(replicas[i + 1], 1, string.find(replicas[i + 1], ' ', 1, true) - 1))
+	if replicas[i] ~= ARGV[1] and now - at < 10000 then others = others + 1 end
+end
 local notices = {}
 if not known or seen < tonumber(redis.call('HGET', KEYS[5], 'floor') or '0') then
 	life = life .. '!'
 	local all = redis.call('ZRANGE', KEYS[2], 0, -1, 'WITHSCORES')
 	for i = 1, #all, 2 do
 		local class = string.sub(all[i], 1, 1)
-		if class == 'f' or class == 'r' then
+		if class == 'r' and others == 0 and ARGV[2] == '' then
+			redis.call('ZREM', KEYS[2], all[i])
+		elseif class == 'f' or class == 'r' then
 			notices[#notices + 1] = all[i]
 			notices[#notices + 1] = all[i + 1]
 		end
@@ -109,12 +127,6 @@ end
 local version = redis.call('HGET', KEYS[5], 'version') or '0'
 local record = ''
 if version ~= ARGV[4] or string.sub(life, -1) == '!' then record = redis.call('HGET', KEYS[5], 'record') or '' end
-local others = 0
-local all = redis.call('HGETALL', KEYS[4])
-for i = 1, #all, 2 do
-	local at = tonumber(string.sub(all[i + 1], 1, string.find(all[i + 1], ' ', 1, true) - 1))
-	if all[i] ~= ARGV[1] and now - at < 10000 then others = others + 1 end
-end
 local age = now - tonumber(redis.call('HGET', KEYS[5], 'born') or now)
 return {life, tonumber(redis.call('GET', KEYS[1]) or '0'), tonumber(version), record, notices, redis.call('ZRANGEBYSCORE', KEYS[3], '-inf', '(+inf'), age, others}`)
 
@@ -122,13 +134,21 @@ return {life, tonumber(redis.call('GET', KEYS[1]) or '0'), tonumber(version), re
 	putUpScript = newScript(clock + `
 local n = notice(ARGV[1])
 if ARGV[2] ~= '' then redis.call('ZADD', KEYS[3], now + ARGV[3], ARGV[2]) end
-local excess = redis.call('ZCARD', KEYS[2]) - ARGV[4]
-if excess > 0 then
-	local gone = redis.call('ZPOPMIN', KEYS[2], excess)
-	redis.call('HSET', KEYS[5], 'floor', gone[#gone])
-end
+bound(ARGV[4])
 redis.call('PUBLISH', ARGV[5], '')
 return n`)
+
+	// say: ARGV is the TTL of writes, the bound of notices, the channel, then subjects and tokens.
+	sayScript = newScript(clock + `
+local numbers = {}
+for i = 4, #ARGV, 2 do
+	local n = notice(ARGV[i])
+	if ARGV[i + 1] ~= '' then redis.call('ZADD', KEYS[3], now + ARGV[1], ARGV[i + 1]) end
+	numbers[#numbers + 1], numbers[#numbers + 2] = n[1], n[2]
+end
+bound(ARGV[2])
+redis.call('PUBLISH', ARGV[3], '')
+return numbers`)
 
 	// takeDown: ARGV is the subject, its token, and for how many ms it still counts as under way.
 	takeDownScript = newScript(clock + `

@@ -21,6 +21,8 @@ type basis struct {
 // when that has lost it, or when this replica could not share something while it was cut off. What this
 // replica saw alone is not given up before the next observation is here.
 func (d *DataWatch) base() (b basis) {
+	d.committing.Lock()
+	defer d.committing.Unlock()
 	raw, version := d.board.Record()
 	d.mu.Lock()
 	defer d.mu.Unlock()
@@ -71,11 +73,7 @@ func (d *DataWatch) owe(found record) {
 		return
 	}
 	before := d.state.record
-	switch before.root() {
-	case found.root(), found.After:
-		return
-	}
-	if found.root() == d.owedTo {
+	if root := before.root(); root == found.root() || root == found.After && found.AfterNumber >= before.Number || found.root() == d.owedTo {
 		return
 	}
 	d.owedTo = found.root()
@@ -127,6 +125,8 @@ func (d *DataWatch) commit(ctx context.Context, next record, b basis) bool {
 		d.log.Error("the record of the data can't be written", zap.Error(err))
 		return false
 	}
+	d.committing.Lock()
+	defer d.committing.Unlock()
 	version, err := d.board.Propose(ctx, raw, b.version)
 	if err != nil || version == 0 {
 		return false

@@ -66,6 +66,9 @@ type DataWatch struct {
 	tried   atomic.Bool  // the first look has come to an end
 	askedAt atomic.Int64 // Unix nanoseconds of the last answer in full; 0 when the last try found the server down
 
+	// committing is held while the board is told something: until it is no longer owed nobody starts from it.
+	committing sync.Mutex
+
 	mu      sync.Mutex
 	state   *DataState
 	version int64           // of the board's record that state is made of; -1: this replica's own
@@ -87,6 +90,7 @@ func NewDataWatch(c *Client, a *Admin, b *board.Board, set DataSettings, log *za
 // on: the server could not be reached or has not answered for several intervals, its caches are being
 // cleared or its data changed through Warmfront right now, or the board has lost its record.
 func (d *DataWatch) Current() (state *DataState, sure bool) {
+	heard := d.board.SureOfData() // before what it is about: what is read afterwards is no older
 	raw, version := d.board.Record()
 	shared := d.board.InTouch()
 	d.mu.Lock()
@@ -106,7 +110,7 @@ func (d *DataWatch) Current() (state *DataState, sure bool) {
 		d.Poke()
 	}
 	at := d.askedAt.Load()
-	return state, !lost && d.board.SureOfData() && at != 0 && time.Since(time.Unix(0, at)) < d.patience() && !d.board.Writing(board.Data, "")
+	return state, !lost && heard && at != 0 && time.Since(time.Unix(0, at)) < d.patience() && !d.board.Writing(board.Data, "")
 }
 
 func stateOf(r record) *DataState {
@@ -281,7 +285,7 @@ func (d *DataWatch) clearServer(ctx context.Context) error {
 		d.log.Warn("the server's benchmark tables could not be loaded", zap.Error(err))
 	}
 	d.apply(ctx, func(r *record) {
-		if r.Phase == clearing {
+		if r.Phase == clearing && r.Claim == d.board.ID() { // not one that began meanwhile
 			r.end(time.Now(), d.canaries)
 			r.Cleared = cleared
 		}

@@ -40,9 +40,10 @@ const (
 // record is what all replicas agree on of the price data. It is kept on the board, as JSON, and never
 // changed in place.
 type record struct {
-	Life   string `json:"life"`            // of the count: a new one when the old was lost
-	After  string `json:"after,omitempty"` // the root of the life that this one goes on from
-	Number int    `json:"number"`          // the generation; 0 when nothing is known yet
+	Life        string `json:"life"`            // of the count: a new one when the old was lost
+	After       string `json:"after,omitempty"` // the root of the life that this one goes on from, and its number there
+	AfterNumber int    `json:"afterNumber,omitempty"`
+	Number      int    `json:"number"` // the generation; 0 when nothing is known yet
 
 	Date    string            `json:"date"`    // newest candle of the canaries, YYYY-MM-DD
 	Text    string            `json:"text"`    // what the server calls its data date
@@ -272,7 +273,7 @@ func (r *record) clearBot(bot string, now time.Time) {
 // generations were begun in the one that is lost.
 func (r record) revived(now time.Time) record {
 	next := r.clone()
-	next.Life, next.After = rand.Text(), r.root()
+	next.Life, next.After, next.AfterNumber = rand.Text(), r.root(), r.Number
 	next.bump(now)
 	return next
 }
@@ -286,6 +287,14 @@ func (r *record) follows(before record, now time.Time) {
 	for ticker, c := range before.Tickers {
 		now, known := r.Tickers[ticker]
 		moved = moved || known && now != c
+	}
+	if before.Phase != settled {
+		r.Unnamed += before.Unnamed
+		for _, job := range before.Jobs {
+			if !slices.Contains(r.Jobs, job) {
+				r.Jobs = append(r.Jobs, job)
+			}
+		}
 	}
 	if moved || before.Phase != settled {
 		r.sign(now)
