@@ -199,7 +199,7 @@ func (w *World) tellRedis(command string) error {
 	}
 	defer c.Close()
 	_ = c.SetDeadline(time.Now().Add(5 * time.Second))
-	_, err = c.Write([]byte(command+"\r\n"))
+	_, err = c.Write([]byte(command + "\r\n"))
 	if err == nil {
 		_, err = c.Read(make([]byte, 16))
 	}
