@@ -218,7 +218,9 @@ func (b *Board) look(ctx context.Context) (heard bool, err error) {
 		b.leaseEnds.Store(0)
 		return b.take(view, life, false), nil
 	}
-	b.sureFrom.Store(int64(b.away.until(now, now-view.age, b.alone.Load())))
+	if until := int64(b.away.until(now, now-view.age, b.alone.Load())); until > b.sureFrom.Load() {
+		b.sureFrom.Store(until)
+	}
 	heard = b.take(view, life, b.away.lapsed)
 	b.away = absence{}
 	b.leaseEnds.Store(int64(asked + lease))

@@ -75,13 +75,15 @@ var (
 	// A server that was restarted from its last snapshot, or has taken over from one that died, may lack what
 	// came last: notices, whose numbers would be given out again, and generations of the data. What it holds
 	// says nothing of it, so another run of the server is another life. Who may not ask for the run goes by
-	// the number of notices.
+	// the number of notices. The record is whole as long as its key is.
 	lookScript = newScript(clock + `
 local info = redis.pcall('INFO', 'server')
 local run = type(info) == 'string' and string.match(info, 'run_id:(%x+)') or ''
 local life = redis.call('HGET', KEYS[5], 'life')
 local seen, seq = tonumber(ARGV[3]), tonumber(redis.call('GET', KEYS[1]) or '0')
-if not life or not whole() or run ~= (redis.call('HGET', KEYS[5], 'run') or '') or life == ARGV[2] and seq < seen then
+local same = life and run == (redis.call('HGET', KEYS[5], 'run') or '') and not (life == ARGV[2] and seq < seen)
+if not same or not whole() then
+	if not same then redis.call('HDEL', KEYS[5], 'version', 'record') end
 	life = ARGV[5]
 	local last = redis.call('ZREVRANGEBYSCORE', KEYS[2], '(+inf', '-inf', 'WITHSCORES', 'LIMIT', 0, 1)
 	seq = math.max(seq, tonumber(last[2] or '0'), tonumber(redis.call('HGET', KEYS[5], 'floor') or '0'))
@@ -90,7 +92,7 @@ if not life or not whole() or run ~= (redis.call('HGET', KEYS[5], 'run') or '') 
 	redis.call('ZADD', KEYS[3], '+inf', '')
 	redis.call('HSET', KEYS[4], '', '0 0')
 	redis.call('HSET', KEYS[5], 'life', life, 'run', run, 'born', now)
-	redis.call('HDEL', KEYS[5], 'version', 'record', 'floor')
+	redis.call('HDEL', KEYS[5], 'floor')
 end
 local known = life == ARGV[2]
 for i = 8, #ARGV do

@@ -136,7 +136,11 @@ func (m *maker) op(kind string) Op {
 	}
 	bot := botID(m.IntN(bots))
 	switch kind {
-	case "restart", "flush", "memory-lost":
+	case "restart":
+		if m.Fresh { // one must stay: of what Redis has lost while all restart nobody can know
+			op.Replica = 0
+		}
+	case "flush", "memory-lost":
 	case "evict":
 		op.Key = one(m, "notices", "writes", "replicas", "seq", "meta")
 	case "sync":
