@@ -83,6 +83,7 @@ func until(t *testing.T, what string, ok func() bool) {
 }
 
 func TestWhenAWriteBeginsEveryReplicaKnows(t *testing.T) {
+	t.Parallel()
 	one, two := replica(t, server), replica(t, server)
 	for i := range 20 {
 		s := Subject{Bot, fmt.Sprintf("bot|%d: \n", i)}
@@ -102,6 +103,7 @@ func TestWhenAWriteBeginsEveryReplicaKnows(t *testing.T) {
 }
 
 func TestOwnNoticesAreNoNews(t *testing.T) {
+	t.Parallel()
 	one, two := replica(t, server), replica(t, server)
 	s := Subject{Bot, "bot"}
 	one.Begin(t.Context(), s).End(true)
@@ -116,6 +118,7 @@ func TestOwnNoticesAreNoNews(t *testing.T) {
 }
 
 func TestAWriteToAnyBotIsAWriteToEach(t *testing.T) {
+	t.Parallel()
 	one, two := replica(t, server), replica(t, server)
 	w := one.Begin(t.Context(), Subject{Bot, ""})
 	for _, b := range []*Board{one, two} {
@@ -129,6 +132,7 @@ func TestAWriteToAnyBotIsAWriteToEach(t *testing.T) {
 }
 
 func TestAWriteOfUnknownOutcomeGoesOnCounting(t *testing.T) {
+	t.Parallel()
 	one, two := replica(t, server), replica(t, server)
 	one.Begin(t.Context(), Subject{Bot, "bot"}).End(false)
 	one.Begin(t.Context(), Subject{Bot, "marker"}).End(true)
@@ -141,6 +145,7 @@ func TestAWriteOfUnknownOutcomeGoesOnCounting(t *testing.T) {
 }
 
 func TestAReplicaThatIsGoneHoldsNobodyUp(t *testing.T) {
+	t.Parallel()
 	one := replica(t, server)
 	gone := replica(t, server)
 	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
@@ -153,6 +158,7 @@ func TestAReplicaThatIsGoneHoldsNobodyUp(t *testing.T) {
 }
 
 func TestRecordIsReplacedOnlyByWhoKnowsIt(t *testing.T) {
+	t.Parallel()
 	for name, boards := range map[string]func(*testing.T) (one, two *Board){
 		"alone": func(*testing.T) (*Board, *Board) {
 			b := New(nil, "", time.Hour, nil, zap.NewNop())
@@ -184,7 +190,9 @@ func propose(t *testing.T, b *Board, record string, version int64, want bool) (n
 }
 
 func TestWhatRedisLosesIsNoticed(t *testing.T) {
-	one, two := replica(t, server), replica(t, server)
+	t.Parallel()
+	_, r := ownRedis(t)
+	one, two := replica(t, r), replica(t, r)
 	lost := propose(t, one, "record", 0, true)
 	until(t, "two reads the record", func() bool { _, v := two.Record(); return v == lost })
 	one.Begin(t.Context(), Subject{Bot, "bot"}).End(true)
@@ -203,6 +211,7 @@ func TestWhatRedisLosesIsNoticed(t *testing.T) {
 }
 
 func TestCutOffReplicaIsNotSureAndSaysLaterWhatItCouldNot(t *testing.T) {
+	t.Parallel()
 	lab, r := ownRedis(t)
 	one := replica(t, r)
 	r.Stop()
@@ -218,6 +227,7 @@ func TestCutOffReplicaIsNotSureAndSaysLaterWhatItCouldNot(t *testing.T) {
 }
 
 func TestOthersHearOfANotice(t *testing.T) {
+	t.Parallel()
 	heard := make(chan Subject, 10)
 	one := replica(t, server)
 	listening(t, server, func(s Subject) { heard <- s })

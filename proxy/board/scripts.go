@@ -49,7 +49,7 @@ func (b *Board) run(ctx context.Context, s script, args ...any) *redis.Cmd {
 const clock = `local t = redis.call('TIME')
 local now = t[1] * 1000 + math.floor(t[2] / 1000)
 local function notice(s)
-	if redis.call('EXISTS', KEYS[1]) == 0 then redis.call('HDEL', KEYS[5], 'life', 'born') end
+	if redis.call('EXISTS', KEYS[1]) == 0 then redis.call('ZREM', KEYS[2], '') end
 	local before = tonumber(redis.call('ZSCORE', KEYS[2], s) or '0')
 	local n = redis.call('INCR', KEYS[1])
 	redis.call('ZADD', KEYS[2], n, s)
@@ -80,7 +80,7 @@ var (
 local info = redis.pcall('INFO', 'server')
 local run = type(info) == 'string' and string.match(info, 'run_id:(%x+)') or ''
 local life = redis.call('HGET', KEYS[5], 'life')
-local seen, seq = tonumber(ARGV[3]), tonumber(redis.call('GET', KEYS[1]) or '0')
+local seen, seq = tonumber(ARGV[3]), tonumber(redis.call('GET', KEYS[1]) or ARGV[3])
 local same = life and run == (redis.call('HGET', KEYS[5], 'run') or '') and not (life == ARGV[2] and seq < seen)
 if not same or not whole() then
 	if not same then redis.call('HDEL', KEYS[5], 'version', 'record') end
