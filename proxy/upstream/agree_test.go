@@ -233,6 +233,7 @@ func TestNewcomerToABoardThatHasLostEverythingTakesWhatOthersKnew(t *testing.T) 
 	found.Wait()
 	cancel()
 	told.Wait()
+	w.until(func() bool { _, sure := n.Current(); return sure }) // the others have had their time to come back
 	state, sure := n.Current()
 	if !sure || !state.Begun || !state.Provisional || !state.TablesStale || state.record.After != before.record.root() {
 		t.Errorf("the newcomer is sure (%v) of %+v; want what went before: a sync, stale tables, after %s", sure, state, before.record.root())
