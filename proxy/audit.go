@@ -143,6 +143,10 @@ func (u *audit) consider(a *ask, e *store.Entry) {
 	again := a.again()
 	go func() {
 		defer u.end()
+		if !u.p.turn.take(u.ctx) {
+			return
+		}
+		defer u.p.turn.giveBack()
 		again.bots.Credentials = u.p.ownCredentials(u.ctx)
 		maps.Copy(again.in.Header, again.bots.Credentials)
 		u.run(again, e)

@@ -91,16 +91,12 @@ func (p *Proxy) fillFor(ctx context.Context, a *ask) *result {
 // passesAsked is called when an intercepted request goes to the server past the cache; the function
 // that it gives, when the answer is over, and whether there was one.
 func (p *Proxy) passesAsked(a *ask) (end func(answered bool)) {
-	served := p.waits(a.in.Context())
 	if a.route.Name != runBacktest {
-		return func(bool) { served() }
+		return func(bool) {}
 	}
 	_, bot, _ := keying.Match(a.in.Method, a.in.URL.EscapedPath())
 	ended := p.writeback.passes(bot)
-	return func(answered bool) {
-		ended(!answered || a.in.Context().Err() != nil)
-		served()
-	}
+	return func(answered bool) { ended(!answered || a.in.Context().Err() != nil) }
 }
 
 // passesThrough is the same for what is not intercepted: some of it moves saved metrics.

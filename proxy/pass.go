@@ -39,7 +39,8 @@ func newTransport(cfg *config.Config) *http.Transport {
 type passing struct {
 	body   *watchedBody
 	mark   *passMark
-	failed bool // the server gave no answer
+	failed bool   // the server gave no answer
+	served func() // once it has begun to answer, or won't
 }
 
 type passMark struct {
@@ -73,7 +74,7 @@ func passingOf(ctx context.Context) *passing {
 	if p, ok := ctx.Value(passingKey{}).(*passing); ok {
 		return p
 	}
-	return &passing{}
+	return &passing{served: func() {}}
 }
 
 // newPassThrough streams requests to the server and answers back, untouched and unbuffered:
@@ -97,6 +98,7 @@ func newPassThrough(cfg *config.Config, transport http.RoundTripper, log *zap.Lo
 			dropReplay(pr.Out)
 		},
 		ModifyResponse: func(res *http.Response) error {
+			passingOf(res.Request.Context()).served()
 			if mark := passingOf(res.Request.Context()).mark; mark != nil {
 				mark.write(res.Header, res.StatusCode)
 			}
@@ -179,10 +181,17 @@ func dropReplay(out *http.Request) {
 	}
 }
 
+// waitsAtMost is for how long a request that is passed counts as one that waits for the server.
+const waitsAtMost = 10 * time.Second
+
 // pass streams the request through and reports whether the server answered it. mark is nil on routes
 // that are not intercepted.
 func (p *Proxy) pass(w http.ResponseWriter, r *http.Request, mark *passMark) (answered bool) {
-	going := &passing{mark: mark}
+	going := &passing{mark: mark, served: sync.OnceFunc(p.waits(r.Context()))}
+	// What has not begun by then may be a stream without news: nobody is kept waiting by computing.
+	stream := time.AfterFunc(waitsAtMost, going.served)
+	defer stream.Stop()
+	defer going.served()
 	if tap, ok := w.(*tapped); ok {
 		tap.going = going
 	}

@@ -1,6 +1,7 @@
 package proxy
 
 import (
+	"context"
 	"io"
 	"net/http"
 	"net/http/httptest"
@@ -129,4 +130,22 @@ func TestHitCountsForTheMetricsFromWhenItIsGiven(t *testing.T) {
 	})
 	close(slow.reads)
 	reading.Wait()
+}
+
+func TestUserOfAnyRouteWaitsForTheServer(t *testing.T) {
+	s := &fakeServer{}
+	p := startProxy(t, s, nil)
+	s.mu.Lock() // it computes
+	var passing sync.WaitGroup
+	for _, ctx := range []context.Context{t.Context(), ForWarming(t.Context())} {
+		passing.Go(func() {
+			p.ServeHTTP(httptest.NewRecorder(), httptest.NewRequest("GET", "/api/bots/bot-1", nil).WithContext(ctx))
+		})
+	}
+	soon(t, "one user waits", func() bool { return p.UsersWaiting() == 1 })
+	s.mu.Unlock()
+	passing.Wait()
+	if n := p.UsersWaiting(); n != 0 {
+		t.Errorf("%d users wait after all were answered", n)
+	}
 }
