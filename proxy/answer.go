@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"errors"
 	"io"
+	"maps"
 	"net/http"
 	"strconv"
 	"strings"
@@ -83,21 +84,16 @@ func shareable(raw *rawAnswer) bool {
 // answerEntry serves a stored answer: status, body and end-to-end header as the server gave them,
 // with the CORS fields of whoever asks now.
 func (p *Proxy) answerEntry(w http.ResponseWriter, a *ask, e *store.Entry, how outcome, tier string, s cacheStatus) {
-	cors, err := p.origins.Headers(a.in.Context(), a.origin)
+	cors, err := p.corsOf(a)
 	if errors.Is(err, upstream.ErrStatus) && how != stale {
 		p.passAsked(w, a, passed, "origin")
 		return
-	}
-	if err != nil {
-		cors = p.origins.Remembered(a.origin)
 	}
 	now := time.Now()
 	h := w.Header()
 	compressed := e.Gzip && acceptsGzip(a.in.Header["Accept-Encoding"])
 	e.CopyHeader(h, compressed)
-	for name, values := range cors {
-		h[name] = values
-	}
+	maps.Copy(h, cors)
 	if cors == nil {
 		h["Vary"] = []string{"Origin, Accept-Encoding"}
 	}
@@ -175,16 +171,19 @@ func (p *Proxy) putHeader(h http.Header, a *ask, raw *rawAnswer, joined bool) {
 			h[name] = values
 		}
 	}
-	if !joined {
-		return
+	if joined {
+		cors, _ := p.corsOf(a)
+		maps.Copy(h, cors)
 	}
+}
+
+// corsOf gives the CORS fields for whoever asks; with an error, those last seen, nil if none were.
+func (p *Proxy) corsOf(a *ask) (http.Header, error) {
 	cors, err := p.origins.Headers(a.in.Context(), a.origin)
 	if err != nil {
 		cors = p.origins.Remembered(a.origin)
 	}
-	for name, values := range cors {
-		h[name] = values
-	}
+	return cors, err
 }
 
 // answerDown serves a stale answer when the server is down, else 502 or 504.

@@ -23,6 +23,7 @@ import (
 // share an answer are inferred from a server that we don't control.
 type audit struct {
 	p      *Proxy
+	turn   *auditTurn
 	ctx    context.Context // ends with the proxy
 	cancel context.CancelFunc
 	onDrop func(key string) // tells other replicas; set before the first request
@@ -68,9 +69,9 @@ const (
 	maxDataPatience = 2 * time.Minute
 )
 
-func newAudit(p *Proxy) *audit {
+func newAudit(p *Proxy, turn *auditTurn) *audit {
 	u := &audit{
-		p: p, exact: map[*keying.Route]*atomic.Bool{}, onDrop: func(string) {},
+		p: p, turn: turn, exact: map[*keying.Route]*atomic.Bool{}, onDrop: func(string) {},
 		done: prometheus.NewCounterVec(prometheus.CounterOpts{
 			Name: "warmfront_audits_total", Help: "Hits that were compared with a new computation of the server.",
 		}, []string{"route"}),
@@ -143,10 +144,10 @@ func (u *audit) consider(a *ask, e *store.Entry) {
 	again := a.again()
 	go func() {
 		defer u.end()
-		if !u.p.turn.take(u.ctx) {
+		if !u.turn.take(u.ctx) {
 			return
 		}
-		defer u.p.turn.giveBack()
+		defer u.turn.giveBack()
 		again.bots.Credentials = u.p.ownCredentials(u.ctx)
 		maps.Copy(again.in.Header, again.bots.Credentials)
 		u.run(again, e)

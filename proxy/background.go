@@ -7,6 +7,8 @@ import (
 	"strings"
 	"time"
 
+	"github.com/redis/go-redis/v9"
+
 	"warmfront/keying"
 	"warmfront/proxy/board"
 	"warmfront/proxy/store"
@@ -24,21 +26,16 @@ type background struct {
 	beginWrite func(bot string) (end func(certain bool))
 }
 
-func (p *Proxy) startBackground() {
+func (p *Proxy) startBackground(shared redis.UniversalClient) {
 	p.beginWrite = func(bot string) func(bool) {
 		write := p.board.Begin(context.Background(), board.Subject{Class: board.Metrics, Name: bot})
 		return write.End
 	}
-	p.audit = newAudit(p)
-	tell := func(class board.Class, name string) {
-		if p.redis != nil {
-			p.board.Post(board.Subject{Class: class, Name: name})
-		}
-	}
+	p.audit = newAudit(p, newAuditTurn(shared, p.cfg.RedisPrefix, 2*p.cfg.UpstreamTimeout+2*maxDataPatience))
 	p.audit.onDrop = func(key string) { p.board.Post(board.Subject{Class: board.Key, Name: key}) }
 	if p.cfg.MetricsWriteback {
 		p.writeback = newWriteback(p)
-		p.writeback.tell = func(bot string) { tell(board.Answer, bot) }
+		p.writeback.tell = func(bot string) { p.board.Post(board.Subject{Class: board.Answer, Name: bot}) }
 	}
 }
 

@@ -29,7 +29,7 @@ type fills struct {
 }
 
 const (
-	// maxFills bounds each of the maps; past it the server is made to compute once more than needed.
+	// maxFills bounds each of the maps; past it the server is made to compute more than needed.
 	maxFills = 50_000
 	// rowsPatience bounds how long an answer waits to tell of the rows, or to hear of them.
 	rowsPatience = 50 * time.Millisecond

@@ -263,7 +263,7 @@ func (p *Proxy) isPublic() bool {
 
 // isPrivate reports whether answers are known to belong to somebody.
 func (p *Proxy) isPrivate() bool {
-	return p.cfg.Access == config.AccessGranted || p.cfg.Access != config.AccessPublic && p.access.Known() && !p.access.Public()
+	return !p.isPublic() && (p.cfg.Access == config.AccessGranted || p.access.Known())
 }
 
 func (p *Proxy) dataFor(a *ask) keying.Data {

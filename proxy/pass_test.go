@@ -1,69 +1,112 @@
 package proxy
 
 import (
+	"bytes"
 	"context"
 	"io"
 	"net/http"
 	"net/http/httptest"
+	"net/url"
 	"strings"
 	"sync"
 	"testing"
+	"testing/synctest"
 	"time"
+
+	"go.uber.org/zap"
 
 	"warmfront/config"
 )
 
-// UPSTREAM_TIMEOUT is up to the first byte. The answer may begin before the request has gone out whole, whose end
-// must not begin the wait then.
-func TestPassedAnswerThatHasBegunInTimeIsNotCutOff(t *testing.T) {
-	const timeout = 150 * time.Millisecond
-	for name, header := range map[string]string{"bypassed": "1", "too large to be keyed": ""} {
-		t.Run(name, func(t *testing.T) {
-			s := &fakeServer{}
-			p := startProxy(t, s, func(c *config.Config) { c.UpstreamTimeout, c.MaxRequest = timeout, 4 })
-			cut := make(chan bool, 1)
-			s.backtest = func(w http.ResponseWriter, r *http.Request) {
-				_, _ = io.WriteString(w, "{")
-				_ = http.NewResponseController(w).Flush()
-				select {
-				case <-r.Context().Done():
-					cut <- true
-				case <-time.After(4 * timeout):
-					cut <- false
-					_, _ = io.WriteString(w, "}")
-				}
-			}
-			r := httptest.NewRequest("POST", "/api/bots/bot-1/run-backtest", strings.NewReader(`{"mode":"CC"}`))
-			r.Header.Set("Content-Type", "application/json")
-			if header != "" {
-				r.Header.Set("X-Cache-Bypass", header)
-			}
-			w := httptest.NewRecorder()
-			p.ServeHTTP(w, r)
-			if body := w.Body.String(); <-cut || body != "{}" {
-				t.Errorf("after %v the answer that had begun was %q (%d %v), want {}", timeout, body, w.Code, w.Header())
-			}
-		})
+// serverFunc is a server that takes its time, in a bubble where that passes at once.
+type serverFunc func(*http.Request) (*http.Response, error)
+
+// RoundTrip gives up when the request is, as a connection does.
+func (f serverFunc) RoundTrip(r *http.Request) (*http.Response, error) {
+	answers := make(chan *http.Response, 1)
+	go func() {
+		if res, err := f(r); err == nil {
+			answers <- res
+		}
+	}()
+	select {
+	case res := <-answers:
+		res.Request, res.Body = r, cutOff{res.Body, r.Context()}
+		return res, nil
+	case <-r.Context().Done():
+		return nil, r.Context().Err()
 	}
 }
 
-// A client that is slow with its request has all the time it needs.
-func TestSlowRequestIsNotTakenForASlowServer(t *testing.T) {
-	s := &fakeServer{}
-	p := startProxy(t, s, func(c *config.Config) { c.UpstreamTimeout = 150 * time.Millisecond })
-	body, client := io.Pipe()
+type cutOff struct {
+	io.ReadCloser
+	ctx context.Context
+}
+
+func (c cutOff) Read(b []byte) (int, error) {
+	n, err := c.ReadCloser.Read(b)
+	if c.ctx.Err() != nil {
+		return 0, c.ctx.Err()
+	}
+	return n, err
+}
+
+func answerOf(body io.Reader) *http.Response {
+	return &http.Response{StatusCode: http.StatusOK, Header: http.Header{}, Body: io.NopCloser(body), ContentLength: -1}
+}
+
+// later gives the text so long from now.
+func later(wait time.Duration, text string) io.Reader {
+	r, w := io.Pipe()
 	go func() {
-		_, _ = io.WriteString(client, `{"mode":`)
-		<-time.After(450 * time.Millisecond)
-		_, _ = io.WriteString(client, `"CC"}`)
-		client.Close()
+		time.Sleep(wait)
+		_, _ = io.WriteString(w, text)
+		w.Close()
 	}()
-	r := httptest.NewRequest("POST", "/api/bots/bot-1/run-backtest", body)
-	r.Header.Set("X-Cache-Bypass", "1")
-	w := httptest.NewRecorder()
-	p.ServeHTTP(w, r)
-	if w.Code != http.StatusOK || len(s.bodies) != 1 || s.bodies[0] != `{"mode":"CC"}` {
-		t.Errorf("a request that took 450 ms to come was answered %d %q; the server got %q", w.Code, w.Body, s.bodies)
+	return r
+}
+
+// UPSTREAM_TIMEOUT is from when the request has gone out whole to the first byte of its answer, which may begin before
+// that.
+func TestOnlyTheServersSilenceIsBounded(t *testing.T) {
+	const timeout = 2 * time.Minute
+	for _, c := range []struct {
+		name   string
+		body   func() io.Reader
+		server func(ctx context.Context, body io.Reader) (*http.Response, error)
+		status int
+		want   string
+		took   time.Duration
+	}{
+		{"an answer that goes on for long", func() io.Reader { return strings.NewReader(`{}`) }, func(_ context.Context, body io.Reader) (*http.Response, error) {
+			_, _ = io.Copy(io.Discard, body)
+			return answerOf(later(time.Hour, "late")), nil
+		}, 200, "late", time.Hour},
+		{"a request that comes slowly", func() io.Reader { return later(time.Hour, `{"mode":"CC"}`) }, func(_ context.Context, body io.Reader) (*http.Response, error) {
+			read, err := io.ReadAll(body)
+			return answerOf(bytes.NewReader(read)), err
+		}, 200, `{"mode":"CC"}`, time.Hour},
+		{"an answer that begins before the request has ended", func() io.Reader { return later(time.Hour, `{}`) }, func(_ context.Context, body io.Reader) (*http.Response, error) {
+			go func() { _, _ = io.Copy(io.Discard, body) }()
+			return answerOf(later(3*time.Hour, "early")), nil
+		}, 200, "early", 3 * time.Hour},
+		{"no answer", func() io.Reader { return later(time.Hour, `{}`) }, func(ctx context.Context, body io.Reader) (*http.Response, error) {
+			_, _ = io.Copy(io.Discard, body)
+			<-ctx.Done()
+			return nil, ctx.Err()
+		}, 504, `{"error":"upstream unavailable"}`, time.Hour + timeout},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				p := &Proxy{cfg: &config.Config{UpstreamURL: &url.URL{Scheme: "http", Host: "server"}, UpstreamTimeout: timeout}}
+				p.through = newPassThrough(p.cfg, serverFunc(func(r *http.Request) (*http.Response, error) { return c.server(r.Context(), r.Body) }), zap.NewNop())
+				began, w := time.Now(), httptest.NewRecorder()
+				p.pass(w, httptest.NewRequest("POST", "/api/bots/bot-1/run-backtest", c.body()), &passMark{outcome: bypassed, started: began})
+				if took := time.Since(began); w.Code != c.status || w.Body.String() != c.want || took != c.took {
+					t.Errorf("%d %q after %v, want %d %q after %v", w.Code, w.Body, took, c.status, c.want, c.took)
+				}
+			})
+		})
 	}
 }
 

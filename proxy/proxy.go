@@ -45,7 +45,6 @@ type Proxy struct {
 	access    *upstream.Access
 	fills     *fills
 	grants    *grants
-	turn      *auditTurn
 
 	background
 
@@ -87,14 +86,13 @@ func New(cfg *config.Config, log *zap.Logger) (*Proxy, error) {
 	}
 	p.board = board.New(shared, cfg.RedisPrefix, cfg.CacheTTL+cfg.StaleTTL, p.hear, log)
 	p.fills = newFills(shared, p.board.InTouch, cfg.RedisPrefix, cfg.CacheTTL+cfg.StaleTTL)
-	p.turn = newAuditTurn(shared, cfg.RedisPrefix, 2*cfg.UpstreamTimeout+2*maxDataPatience)
 	p.grants = newGrants(p.board, shared, cfg.RedisPrefix)
 	p.data = upstream.NewDataWatch(client, p.admin, p.board, upstream.DataSettings{
 		Canaries: cfg.DataDateTickers, Interval: cfg.DataDateInterval, Settle: cfg.SyncSettle,
 	}, log)
 	p.revisions = upstream.NewRevisions(client, cfg.RevisionInterval, p.board)
 	p.metrics = newMetrics(keying.Routes(), p.memory.Used)
-	p.startBackground()
+	p.startBackground(shared)
 	return p, nil
 }
 

@@ -60,8 +60,9 @@ type botMetrics struct {
 	queued, working bool
 }
 
-// ending says how a run at the server ended. It may have been the warm loop's. With last it saved its metrics, whatever they are, before
-// anybody was answered; with saved they are those of that answer. With unsure it may go on there.
+// ending says how a run at the server ended. With last it saved its metrics, whatever they are, before
+// anybody was answered; with saved they are those of that answer. With unsure it may go on there. With warmed it
+// was the warm loop's.
 type ending struct {
 	saved  *store.Entry
 	last   bool

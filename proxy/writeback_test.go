@@ -2,8 +2,6 @@ package proxy
 
 import (
 	"context"
-	"encoding/json"
-	"errors"
 	"fmt"
 	"io"
 	"net/http"
@@ -363,58 +361,5 @@ func TestOwnWritesAreAnnounced(t *testing.T) {
 	settled(t, w)
 	if got := strings.Join(said, ", "); got != "begin b, end b true" {
 		t.Errorf("announced %q", got)
-	}
-}
-
-func TestMetricsAreFoundInWhateverFormTheyAreStored(t *testing.T) {
-	plain := []byte(`{"x":[{"metrics":{"cagr":9}}],"metrics":{"cagr":0.10,"beta":null,"name":"é\"","n":-1E-7},"equityCurve":[` +
-		strings.Repeat(`{"date":"2026-01-14","equity":1},`, 5000) + `{}]}`)
-	z, err := compress(plain)
-	if err != nil {
-		t.Fatal(err)
-	}
-	for _, e := range []*store.Entry{{Body: plain}, {Body: z, Gzip: true}} {
-		m, err := metricsIn(e, 1<<20)
-		if err != nil {
-			t.Fatal(err)
-		}
-		if got := string(m.object()); got != `{"cagr":0.10,"name":"é\"","n":-1E-7}` {
-			t.Errorf("found %s", got)
-		}
-		for shown, want := range map[string]bool{
-			`{"n":-0.0000001,"cagr":0.1,"name":"é\"","beta":3}`: true, `{"cagr":0.1,"name":"é\""}`: false, `{}`: false, `null`: false,
-			`{"n":-1e-7,"cagr":0.1,"name":"x"}`: false, `{"n":-1e-7,"cagr":null,"name":"é\""}`: false,
-		} {
-			var fields map[string]json.RawMessage
-			if err := json.Unmarshal([]byte(shown), &fields); err != nil {
-				t.Fatal(err)
-			}
-			if got := m.shownIn(fields); got != want {
-				t.Errorf("%s shows them: %v, want %v", shown, got, want)
-			}
-		}
-	}
-	for _, bad := range []string{``, `[]`, `{}`, `{"metrics":null}`, `{"metrics":[1]}`, `{"metrics":{}}`, `{"metrics":{"a":1`, `{"a":`} {
-		if m, err := metricsIn(&store.Entry{Body: []byte(bad)}, 1<<20); !errors.Is(err, errNoMetrics) {
-			t.Errorf("%s: %s, %v", bad, m.object(), err)
-		}
-	}
-}
-
-func TestWhatMovesSavedMetricsIsKnown(t *testing.T) {
-	for _, c := range []struct {
-		method, target, bot string
-		moves               bool
-	}{
-		{"GET", "/api/bots/b1/metrics", "", false}, {"PUT", "/api/bots/b1/metrics", "b1", true}, {"PUT", "/API/bots/b1/Metrics/", "b1", true},
-		{"PUT", "/api/bots/b1", "", false}, {"PUT", "/api/bots/b1/", "", false}, {"POST", "/api/bots", "", false},
-		{"DELETE", "/api/bots/b1", "b1", true}, {"POST", "/API/bots/b1/run-backtest", "b1", true}, {"POST", "/api/bots/b1/restore", "b1", true},
-		{"POST", "/api/admin/cache/prewarm", "", true}, {"GET", "/api/admin/cache/prewarm", "", false}, {"POST", "/api/live/orders", "", false},
-		{"PUT", "/api//bots/b1/metrics", "", true},
-	} {
-		bot, moves := movesMetrics(httptest.NewRequest(c.method, c.target, nil))
-		if bot != c.bot || moves != c.moves {
-			t.Errorf("%s %s: moves %v of %q, want %v of %q", c.method, c.target, moves, bot, c.moves, c.bot)
-		}
 	}
 }

@@ -187,7 +187,7 @@ func (b *Board) look(ctx context.Context) (heard bool, err error) {
 	defer cancel()
 	b.mu.Lock()
 	life, seen, version := b.life, b.seen, b.version
-	args := []any{b.id, life, seen, version, rand.Text(), writeTTL.Milliseconds(), b.ttl.Milliseconds()}
+	args := []any{b.id, life, seen, version, rand.Text(), writeTTL.Milliseconds(), b.ttl.Milliseconds(), othersSeen.Milliseconds()}
 	for token := range b.tokens {
 		args = append(args, token)
 	}

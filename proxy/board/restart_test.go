@@ -107,15 +107,21 @@ func TestWriteWaitsForReplicasThatARedisHasEvicted(t *testing.T) {
 	_, r := ownRedis(t)
 	one, two := replica(t, r), replica(t, r)
 	for range 20 {
-		epoch := two.Epoch(Bot, "bot")
-		one.client.Del(t.Context(), one.keys.replicas)
-		write := one.Begin(t.Context(), Subject{Bot, "bot"})
-		if two.Sure() && two.Epoch(Bot, "bot") == epoch && !two.Writing(Bot, "bot") {
-			t.Fatal("the write has begun while another replica is sure of what was before")
-		}
-		write.End(true)
-		until(t, "both are sure again", func() bool { return one.Sure() && two.Sure() })
+		writesAfterLoss(t, one, two, one.keys.replicas)
 	}
+}
+
+// writesAfterLoss has one write when Redis has just lost the key, and fails if two may go on as if nothing were.
+func writesAfterLoss(t *testing.T, one, two *Board, key string) {
+	t.Helper()
+	epoch := two.Epoch(Bot, "bot")
+	one.client.Del(t.Context(), key)
+	write := one.Begin(t.Context(), Subject{Bot, "bot"})
+	if two.Sure() && two.Epoch(Bot, "bot") == epoch && !two.Writing(Bot, "bot") {
+		t.Fatal("the write has begun while another replica is sure of what was before")
+	}
+	write.End(true)
+	until(t, "both are sure again", func() bool { return one.Sure() && two.Sure() })
 }
 
 func TestWhatWasAgreedOnOutlivesTheReplicas(t *testing.T) {
@@ -192,14 +198,7 @@ func TestNumbersOfNoticesOutliveTheirCount(t *testing.T) {
 		one.Begin(t.Context(), Subject{Bot, fmt.Sprint("old ", i)}).End(true)
 	}
 	for range 10 {
-		epoch := two.Epoch(Bot, "bot")
-		one.client.Del(t.Context(), one.keys.seq)
-		write := one.Begin(t.Context(), Subject{Bot, "bot"})
-		if two.Sure() && two.Epoch(Bot, "bot") == epoch && !two.Writing(Bot, "bot") {
-			t.Fatal("the write has begun while another replica is sure of what was before")
-		}
-		write.End(true)
-		until(t, "both are sure again", func() bool { return one.Sure() && two.Sure() })
+		writesAfterLoss(t, one, two, one.keys.seq)
 	}
 	before := two.Epoch(Bot, "old 7")
 	for i := range 5 { // as many looks as it takes to read these

@@ -70,7 +70,8 @@ end
 
 var (
 	// look: ARGV is the replica, life as known, last notice read, version of the record as known, a name
-	// for this life, the TTL of writes, that of the keys, and the tokens of the replica's writes.
+	// for this life, the TTL of writes, that of the keys, for how long a replica counts as there after its last
+	// look, and the tokens of the replica's writes.
 	//
 	// A server that was restarted from its last snapshot, or has taken over from one that died, may lack what
 	// came last: notices, whose numbers would be given out again, and generations of the data. What it holds
@@ -95,7 +96,7 @@ if not same or not whole() then
 	redis.call('HDEL', KEYS[5], 'floor')
 end
 local known = life == ARGV[2]
-for i = 8, #ARGV do
+for i = 9, #ARGV do
 	if not known or redis.call('ZSCORE', KEYS[3], ARGV[i]) then redis.call('ZADD', KEYS[3], now + ARGV[6], ARGV[i]) end
 end
 for _, w in ipairs(redis.call('ZRANGEBYSCORE', KEYS[3], '-inf', now)) do
@@ -108,7 +109,7 @@ local others = 0
 local replicas = redis.call('HGETALL', KEYS[4])
 for i = 1, #replicas, 2 do
 	local at = tonumber(string.sub(replicas[i + 1], 1, string.find(replicas[i + 1], ' ', 1, true) - 1))
-	if replicas[i] ~= ARGV[1] and now - at < 10000 then others = others + 1 end
+	if replicas[i] ~= ARGV[1] and now - at < ARGV[8] + 0 then others = others + 1 end
 end
 local notices = {}
 if not known or seen < tonumber(redis.call('HGET', KEYS[5], 'floor') or '0') then
