@@ -270,8 +270,7 @@ func (w *Write) End(certain bool) {
 	}
 }
 
-// laterEnded keeps the end of a write for when Redis is back. One that may yet take effect counts as under way from
-// then on for as long as one whose replica is gone.
+// laterEnded keeps the end of a write for when Redis is back. One that may yet take effect is in doubt from then on.
 func (b *Board) laterEnded(w *Write, certain bool) {
 	if certain {
 		b.later(w.s, "")

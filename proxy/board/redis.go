@@ -25,7 +25,8 @@ const sayAtOnce = 500
 // say puts up what Redis could not take before.
 func (b *Board) say(ctx context.Context) error {
 	for {
-		args := []any{writeTTL.Milliseconds(), maxMarks, b.keys.wake}
+		// A write under way is renewed at the next look; one in doubt is not.
+		args := []any{inDoubt.Milliseconds(), maxMarks, b.keys.wake}
 		var now []saying
 		b.mu.Lock()
 		for s := range b.unsaid {

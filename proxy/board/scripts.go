@@ -141,7 +141,7 @@ bound(ARGV[4])
 redis.call('PUBLISH', ARGV[5], '')
 return n`)
 
-	// say: ARGV is the TTL of writes, the bound of notices, the channel, then subjects and tokens.
+	// say: ARGV is for how many ms a write counts as under way, the bound of notices, the channel, then subjects and tokens.
 	sayScript = newScript(clock + `
 local numbers = {}
 for i = 4, #ARGV, 2 do
