@@ -2,6 +2,7 @@ package oracle
 
 import (
 	"net/http"
+	"slices"
 	"testing"
 	"time"
 )
@@ -70,8 +71,7 @@ func TestBatchCandlesAreNotKeptForLongWhenTheServerRemembersThemFromBeforeASync(
 	for _, admin := range []bool{false, true} {
 		p := usual()
 		p.Admin, p.Fresh = admin, admin
-		once(t, p, 1, batchOf(0, 60), Op{Kind: "sync", Mode: "restate", TookMS: 300}, pause(4000), Op{Kind: "settled"},
-			batchOf(0, 60), batchOf(1, 100), batchOf(0, 60))
+		once(t, p, 1, slices.Concat([]Op{batchOf(0, 60)}, restated(300), []Op{batchOf(0, 60), batchOf(1, 100), batchOf(0, 60)})...)
 	}
 }
 
@@ -80,7 +80,7 @@ func TestBenchmarksOfTablesFromBeforeASyncAreNotKeptForLong(t *testing.T) {
 	p := usual()
 	p.Admin, p.Fresh = true, true
 	benchmarks := getOf("benchmarks", 0, "/api/benchmarks/metrics?tickers=SPY")
-	once(t, p, 1, benchmarks, Op{Kind: "sync", Mode: "restate", TookMS: 300}, pause(4000), Op{Kind: "settled"}, benchmarks, benchmarks)
+	once(t, p, 1, slices.Concat([]Op{benchmarks}, restated(300), []Op{benchmarks, benchmarks})...)
 }
 
 // once plays the operations and lets nothing wrong pass.

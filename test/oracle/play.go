@@ -7,8 +7,10 @@ import (
 	"fmt"
 	"maps"
 	"net/http"
+	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"warmfront/test/harness"
@@ -31,6 +33,7 @@ type run struct {
 	world   *World
 	checker *checker
 	summary Summary
+	busy    atomic.Int32 // operations under way
 
 	mu   sync.Mutex
 	past []happened // everything but what is checked
@@ -121,6 +124,8 @@ func play(lab *harness.Lab, p Plan, ops []Op) (*Summary, *Wrong, error) {
 }
 
 func (r *run) timed(ctx context.Context, op Op) error {
+	r.busy.Add(1)
+	defer r.busy.Add(-1)
 	began := time.Now()
 	err := r.do(ctx, op)
 	if !op.Check {
@@ -159,6 +164,10 @@ func (r *run) do(ctx context.Context, op Op) error {
 		return r.pause(ctx, time.Duration(op.TookMS)*time.Millisecond)
 	case "settled":
 		return r.settled(ctx)
+	case "noticed":
+		return r.noticed(ctx)
+	case "quiet":
+		return r.quiet()
 	case "synced":
 		return r.synced()
 	}
@@ -204,6 +213,31 @@ func (r *run) synced() error {
 			err = errors.New("the server is still syncing")
 		}
 		return err
+	})
+}
+
+// noticed waits until each Warmfront has been seen to know of a sync.
+func (r *run) noticed(ctx context.Context) error {
+	var seen [len(r.world.replicas)]bool
+	return harness.Until(30*time.Second, func() error {
+		for i := range seen {
+			_, ready, err := harness.Ready(r.world.url(i))
+			seen[i] = seen[i] || err == nil && ready.Provisional || ctx.Err() != nil
+		}
+		if slices.Contains(seen[:], false) {
+			return fmt.Errorf("a sync was noticed by the replicas: %v", seen)
+		}
+		return nil
+	})
+}
+
+// quiet waits until what was begun before is over.
+func (r *run) quiet() error {
+	return harness.Until(30*time.Second, func() error {
+		if n := r.busy.Load(); n > 1 { // one is this
+			return fmt.Errorf("%d operations are under way", n-1)
+		}
+		return nil
 	})
 }
 

@@ -1,6 +1,9 @@
 package oracle
 
-import "strings"
+import (
+	"slices"
+	"strings"
+)
 
 // Where the lack of a rule shows only after several things in a certain order, random operations would
 // take too long. These are such orders; what they are answered is checked as everything is.
@@ -30,6 +33,12 @@ func posted(kind, path string, body map[string]any) Op {
 
 func pause(ms int) Op { return Op{Kind: "pause", TookMS: ms} }
 
+// restated is a sync that rewrites history and moves no date, until it is over for everybody.
+func restated(tookMS int, meanwhile ...Op) []Op {
+	ops := append([]Op{{Kind: "sync", Mode: "restate", TookMS: tookMS}, {Kind: "noticed"}, {Kind: "synced"}}, meanwhile...)
+	return append(ops, Op{Kind: "settled"})
+}
+
 // repeated is a scenario several times.
 func repeated(times int, ops ...Op) (all []Op) {
 	for range times {
@@ -41,23 +50,23 @@ func repeated(times int, ops ...Op) (all []Op) {
 // staleBars: what an admin clears is what answers were made of that were kept since a sync that changed
 // no date, and so did not show that the server computes from the bars of before.
 func staleBars() []Op {
-	return repeated(3,
-		Op{Kind: "memory-lost"}, pause(500),
-		Op{Kind: "sync", Mode: "restate", TookMS: 200}, pause(2000), Op{Kind: "settled"},
-		runOf(0, 0, "CC"), runOf(0, 0, "CC"),
-		posted("invalidate", "/api/admin/cache/invalidate", map[string]any{}),
-		runOf(0, 0, "CC"), runOf(1, 0, "CC"),
-	)
+	return repeated(3, slices.Concat(
+		[]Op{{Kind: "memory-lost"}, pause(500)}, restated(200),
+		[]Op{
+			runOf(0, 0, "CC"), runOf(0, 0, "CC"),
+			posted("invalidate", "/api/admin/cache/invalidate", map[string]any{}),
+			runOf(0, 0, "CC"), runOf(1, 0, "CC"),
+		},
+	)...)
 }
 
 // oldRows: a correlation of rows from before a restatement, which go when the bots are run in another
 // mode, one that a restatement does not concern, so that their metrics are what they were.
 func oldRows() []Op {
-	return repeated(3,
-		runOf(0, 2, "OO"), runOf(0, 3, "OO"), optimizeOf(0, 2, 3),
-		Op{Kind: "sync", Mode: "restate", TookMS: 200}, pause(2000), Op{Kind: "settled"},
-		optimizeOf(0, 2, 3), runOf(0, 2, "OO"), runOf(0, 3, "OO"), optimizeOf(0, 2, 3),
-	)
+	return repeated(3, slices.Concat(
+		[]Op{runOf(0, 2, "OO"), runOf(0, 3, "OO"), optimizeOf(0, 2, 3)}, restated(200),
+		[]Op{optimizeOf(0, 2, 3), runOf(0, 2, "OO"), runOf(0, 3, "OO"), optimizeOf(0, 2, 3)},
+	)...)
 }
 
 // acrossASync: an answer that the server gave before a sync comes after it.
@@ -66,17 +75,17 @@ func acrossASync(p *Plan) []Op {
 	late := getOf("candles", 0, "/api/candles/PG?limit=60")
 	late.LateMS = 4000
 	again := getOf("candles", 0, late.Path)
-	return repeated(1, late, Op{Kind: "sync", Mode: "restate", TookMS: 200}, Op{Kind: "synced"}, pause(4500), Op{Kind: "settled"}, again, again)
+	return repeated(1, slices.Concat([]Op{late}, restated(200), []Op{{Kind: "quiet"}, again, again})...)
 }
 
 // oldRow: a bot's row at the server is of before a sync until somebody else has it made anew.
 func oldRow() []Op {
 	anew := runOf(-1, 2, "CC")
 	anew.Body["forceRefresh"], anew.Check = true, false
-	return repeated(1,
-		runOf(0, 2, "CC"), Op{Kind: "sync", Mode: "restate", TookMS: 200}, Op{Kind: "synced"}, Op{Kind: "memory-lost"}, pause(4000), Op{Kind: "settled"},
-		runOf(0, 2, "CC"), anew, runOf(0, 2, "CC"), runOf(0, 2, "CC"),
-	)
+	return repeated(1, slices.Concat(
+		[]Op{runOf(0, 2, "CC")}, restated(200, Op{Kind: "memory-lost"}),
+		[]Op{runOf(0, 2, "CC"), anew, runOf(0, 2, "CC"), runOf(0, 2, "CC")},
+	)...)
 }
 
 // lateTicker: rows are made between the last change that can be seen of a sync and the change of a ticker
@@ -87,7 +96,7 @@ func lateTicker(p *Plan) []Op {
 		adhocOf(4), runOf(0, 0, "CC"), runOf(0, 1, "CC"), runOf(0, 3, "CC"), pause(500), optimizeOf(0, 0, 3), pause(500),
 		posted("download", "/api/download", map[string]any{"mode": "full"}), pause(between),
 		runOf(0, 2, "OO"), runOf(0, 3, "OO"), optimizeOf(0, 2, 3),
-		pause(int(p.SyncTook.Milliseconds())-between+500), Op{Kind: "settled"},
+		Op{Kind: "synced"}, Op{Kind: "settled"},
 		optimizeOf(0, 2, 3), runOf(0, 2, "OO"), runOf(0, 3, "OO"), optimizeOf(0, 2, 3),
 	)
 }
