@@ -6,6 +6,8 @@ import (
 	"fmt"
 	"io"
 	"strconv"
+	"strings"
+	"unicode"
 
 	"github.com/go-json-experiment/json/jsontext"
 	"github.com/klauspost/compress/gzip"
@@ -90,17 +92,43 @@ func (m savedMetrics) object() []byte {
 	return append(b, '}')
 }
 
-// shownIn reports whether what the server shows has each of the metrics, numbers by their value.
+// shownIn reports whether what the server shows are these metrics: numbers by their value, and in either spelling.
+// A bot is shown with the raw row, in snake_case and without some fields, while metrics are saved in
+// camelCase (contract, trap 23): what a row doesn't have says nothing, but it must have something.
 func (m savedMetrics) shownIn(shown map[string]json.RawMessage) bool {
+	compared := false
 	for _, f := range m {
 		other, ok := shown[f.name]
-		if !ok || !bytes.Equal(f.raw, other) && !sameValue(string(f.raw), string(other)) {
+		if !ok {
+			other, ok = shown[snakeCase(f.name)]
+		}
+		if !ok {
+			continue
+		}
+		if !bytes.Equal(f.raw, other) && !sameValue(string(f.raw), string(other)) {
 			return false
 		}
+		compared = true
 	}
-	return true
+	return compared
 }
 
+// snakeCase spells a camelCase name as the columns of a table are spelled.
+func snakeCase(name string) string {
+	var b strings.Builder
+	for i, r := range name {
+		if unicode.IsUpper(r) {
+			if i > 0 {
+				b.WriteByte('_')
+			}
+			r = unicode.ToLower(r)
+		}
+		b.WriteRune(r)
+	}
+	return b.String()
+}
+
+// sameValue compares numbers as the doubles that they are on both sides.
 func sameValue(a, b string) bool {
 	x, err1 := strconv.ParseFloat(a, 64)
 	y, err2 := strconv.ParseFloat(b, 64)

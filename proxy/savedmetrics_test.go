@@ -26,7 +26,7 @@ func TestMetricsAreFoundInWhateverFormTheyAreStored(t *testing.T) {
 			t.Errorf("found %s", got)
 		}
 		for shown, want := range map[string]bool{
-			`{"n":-0.0000001,"cagr":0.1,"name":"é\"","beta":3}`: true, `{"cagr":0.1,"name":"é\""}`: false, `{}`: false, `null`: false,
+			`{"n":-0.0000001,"cagr":0.1,"name":"é\"","beta":3}`: true, `{"cagr":0.1,"name":"é\""}`: true, `{}`: false, `null`: false,
 			`{"n":-1e-7,"cagr":0.1,"name":"x"}`: false, `{"n":-1e-7,"cagr":null,"name":"é\""}`: false,
 		} {
 			var fields map[string]json.RawMessage
@@ -41,6 +41,34 @@ func TestMetricsAreFoundInWhateverFormTheyAreStored(t *testing.T) {
 	for _, bad := range []string{``, `[]`, `{}`, `{"metrics":null}`, `{"metrics":[1]}`, `{"metrics":{}}`, `{"metrics":{"a":1`, `{"a":`} {
 		if m, err := metricsIn(&store.Entry{Body: []byte(bad)}, 1<<20); !errors.Is(err, errNoMetrics) {
 			t.Errorf("%s: %s, %v", bad, m.object(), err)
+		}
+	}
+}
+
+func TestSavedMetricsAreRecognisedAsTheServerShowsThem(t *testing.T) {
+	m, err := metricsIn(&store.Entry{Body: []byte(`{"metrics":{"cagr":0.1,"maxDrawdown":-0.30000000000000004,"sharpeRatio":1.5,"beta":0.9,"bestDay":0.04,` +
+		`"worstDay":-0.05,"tradingDays":2520,"treynorRatio":null}}`)}, 1<<20)
+	if err != nil {
+		t.Fatal(err)
+	}
+	row := `"id":3,"bot_id":"b1","cagr":0.1,"max_drawdown":-0.30000000000000004,"sharpe_ratio":1.5,"trading_days":2520.0,"last_backtest_at":"2026-01-14 10:00:00"`
+	for shown, want := range map[string]bool{
+		`{` + row + `}`:                                                        true,
+		`{` + row + `,"treynor_ratio":null}`:                                   true,
+		`{` + row + `,"beta":0.9}`:                                             true,
+		`{` + row + `,"beta":0.8}`:                                             false,
+		`{` + row + `,"best_day":0.05}`:                                        false,
+		`{` + strings.Replace(row, "1.5", "1.4999999999999998", 1) + `}`:       false,
+		`{` + strings.Replace(row, `0.1,`, `1e-1,`, 1) + `}`:                   true,
+		`{` + strings.Replace(row, `1.5`, `null`, 1) + `}`:                     false,
+		`{"id":3,"bot_id":"b1","last_backtest_at":null,"updated_at":17000000}`: false,
+	} {
+		var fields map[string]json.RawMessage
+		if err := json.Unmarshal([]byte(shown), &fields); err != nil {
+			t.Fatal(err)
+		}
+		if got := m.shownIn(fields); got != want {
+			t.Errorf("%s shows %s: %v, want %v", shown, m.object(), got, want)
 		}
 	}
 }
