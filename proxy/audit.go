@@ -149,7 +149,7 @@ func (u *audit) consider(a *ask, e *store.Entry) {
 		}
 		defer u.turn.giveBack()
 		again.bots.Credentials = u.p.ownCredentials(u.ctx)
-		maps.Copy(again.in.Header, again.bots.Credentials)
+		maps.Copy(again.sent, again.bots.Credentials)
 		u.run(again, e)
 	}()
 }
@@ -178,11 +178,8 @@ func (a *ask) again() *ask {
 	own := *a
 	in := *a.in
 	in.Header = http.Header{"User-Agent": {"warmfront"}}
-	if media, ok := a.in.Header["Content-Type"]; ok {
-		in.Header["Content-Type"] = media
-	}
 	in.Body, in.RemoteAddr = nil, "127.0.0.1:0"
-	own.in, own.origin = &in, ""
+	own.in, own.sent, own.origin = &in, in.Header, ""
 	if forced := a.request.Forced(); forced != nil {
 		own.body = forced
 	}

@@ -119,18 +119,15 @@ func (p *Proxy) call(ctx context.Context, a *ask) (*http.Response, error) {
 	return res, nil
 }
 
-// outgoing is the request as the server gets it: the client's, but complete (no conditions, no
-// ranges), with gzip for its only coding, and repeatable.
+// outgoing is the request as the server gets it: the client's end-to-end fields, but complete (no conditions, no
+// ranges), with gzip for its only coding, and repeatable. What its body is, is ours to say.
 func (p *Proxy) outgoing(ctx context.Context, a *ask) *http.Request {
 	body := a.body
 	if p.mustForce(a) {
 		body, a.forced = a.request.Forced(), true
 	}
-	h := a.in.Header.Clone()
-	if a.forced {
-		h["Content-Type"] = []string{"application/json"} // a request without a body need not have one
-	}
-	dropHopByHop(h)
+	h := a.sent.Clone()
+	a.writeBodyFields(h)
 	for _, name := range []string{"If-None-Match", "If-Modified-Since", "If-Match", "If-Unmodified-Since",
 		"If-Range", "Range", "Expect", "Content-Length", p.cfg.BypassHeader} {
 		h.Del(name)
@@ -159,6 +156,18 @@ func (p *Proxy) outgoing(ctx context.Context, a *ask) *http.Request {
 		}
 	}
 	return out.WithContext(ctx)
+}
+
+// writeBodyFields has the server read the body as it was keyed: as JSON in UTF-8, whatever the client's own words for that
+// (contract, trap 25).
+func (a *ask) writeBodyFields(h http.Header) {
+	switch {
+	case a.in.Method == http.MethodGet:
+		delete(h, "Content-Type")
+	case !rule.Off(rule.ContentTypeSent) || a.forced:
+		h["Content-Type"] = []string{"application/json"}
+	}
+	delete(h, "Content-Encoding")
 }
 
 // mustForce reports whether the server must compute afresh, because the row that it caches for the bot
@@ -226,19 +235,6 @@ func (p *Proxy) keep(e *store.Entry) {
 			p.metrics.redisErrors.WithLabelValues("set").Inc()
 		}
 	})
-}
-
-// dropHopByHop removes what concerns one connection only (RFC 9110, section 7.6.1).
-func dropHopByHop(h http.Header) {
-	for _, line := range h["Connection"] {
-		for name := range strings.SplitSeq(line, ",") {
-			h.Del(strings.TrimSpace(name))
-		}
-	}
-	for _, name := range []string{"Connection", "Keep-Alive", "Proxy-Authenticate", "Proxy-Authorization",
-		"Proxy-Connection", "Te", "Trailer", "Transfer-Encoding", "Upgrade"} {
-		delete(h, name)
-	}
 }
 
 // patientBody ends an answer that falls silent.

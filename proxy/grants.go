@@ -49,7 +49,7 @@ func newGrants(b *board.Board, client redis.UniversalClient, prefix string) *gra
 	return &grants{board: b, redis: client, prefix: prefix + "{board}:grant:", secret: rand.Text(), until: map[string]time.Time{}, barred: map[string]time.Time{}}
 }
 
-// credentials are the fields that tell who asks.
+// credentials are the fields that tell who asks, of those that the server gets to see (endToEnd).
 func credentials(h http.Header) http.Header {
 	c := http.Header{}
 	for _, name := range []string{"Authorization", "Cookie"} {
@@ -73,7 +73,7 @@ type claim struct {
 // claim gives the claim of a request; nil for a caller without credentials. What a server lets somebody have of
 // several bots at once says nothing about each: it may have looked at none, or have left some out.
 func (g *grants) claim(a *ask) *claim {
-	caller := credentials(a.in.Header)
+	caller := credentials(a.sent)
 	if len(caller) == 0 {
 		return nil
 	}
@@ -265,7 +265,7 @@ func (a *ask) may(open bool) bool { return !a.private || open || a.granted }
 // watchRefusal ends a caller's grant for a bot when the server refuses it something else about that bot.
 func (p *Proxy) watchRefusal(w http.ResponseWriter, r *http.Request) http.ResponseWriter {
 	bot := botOf(r.URL.EscapedPath()).Name
-	caller := credentials(r.Header)
+	caller := credentials(endToEnd(r.Header))
 	if bot == "" || len(caller) == 0 || !strings.HasPrefix(strings.ToLower(r.URL.Path), "/api/bots/") {
 		return w
 	}

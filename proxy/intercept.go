@@ -7,9 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"mime"
 	"net/http"
-	"strings"
 	"time"
 
 	"warmfront/config"
@@ -26,9 +24,10 @@ type ask struct {
 	route   *keying.Route
 	request *keying.Request
 	in      *http.Request
-	bot     string // in the path; "" for none
+	sent    http.Header // the fields of in that the server gets to see
+	bot     string      // in the path; "" for none
 	body    []byte
-	origin  string
+	origin  string // that sent shows; "" for none
 	started time.Time
 	waited  time.Duration // for the server
 
@@ -56,7 +55,7 @@ type ask struct {
 
 // intercept is the way of an intercepted request: classify, key, look up, load, store, answer.
 func (p *Proxy) intercept(w http.ResponseWriter, r *http.Request, route *keying.Route, param string) {
-	a := &ask{route: route, in: r, bot: route.Bot(param), private: !p.isPublic(), origin: r.Header.Get("Origin"), started: time.Now()}
+	a := &ask{route: route, in: r, sent: endToEnd(r.Header), bot: route.Bot(param), private: !p.isPublic(), started: time.Now()}
 	var err error
 	if a.mode, err = p.bypass(r.Header); err != nil {
 		writeError(w, http.StatusBadRequest, err.Error())
@@ -67,6 +66,10 @@ func (p *Proxy) intercept(w http.ResponseWriter, r *http.Request, route *keying.
 		return
 	}
 	if !p.read(w, a) {
+		return
+	}
+	if !a.showsOrigin() {
+		p.passAsked(w, a, passed, "origin")
 		return
 	}
 	if reason := p.understand(a, param); reason != "" {
@@ -140,7 +143,7 @@ func callerOf(a *ask) string {
 
 // ownFlight keeps callers without any credentials apart too: what lets one in may be its address.
 func ownFlight(a *ask) string {
-	if len(credentials(a.in.Header)) == 0 || !a.still {
+	if len(credentials(a.sent)) == 0 || !a.still {
 		return rand.Text()
 	}
 	return ""
@@ -183,10 +186,10 @@ func (p *Proxy) read(w http.ResponseWriter, a *ask) bool {
 	return true
 }
 
-// understand keys the request by what it means; otherwise it gives the reason why not. What the
-// server's JSON parser would not read as UTF-8 JSON is not ours to understand.
+// understand keys the request by what it means; otherwise it gives the reason why not. What the server's body parser
+// would not read as JSON in UTF-8 is not ours to understand. No body means the same whatever its type, if it has none.
 func (p *Proxy) understand(a *ask, param string) (reason string) {
-	if len(a.body) > 0 && !isPlainJSON(a.in.Header) {
+	if a.in.Method != http.MethodGet && !readsBody(a.sent) && (len(a.body) > 0 || a.saysBody()) {
 		return "not-json"
 	}
 	if a.in.Method == http.MethodGet && len(a.body) > 0 {
@@ -207,6 +210,11 @@ func (p *Proxy) understand(a *ask, param string) (reason string) {
 	return ""
 }
 
+// saysBody reports whether the request says what its body is.
+func (a *ask) saysBody() bool {
+	return len(a.sent["Content-Type"]) > 0 || len(a.sent["Content-Encoding"]) > 0
+}
+
 // locate finds the key, from the data date and the revisions of the bots that the answer depends
 // on; otherwise it gives the reason why the answer can't be kept.
 func (p *Proxy) locate(ctx context.Context, a *ask) (reason string) {
@@ -217,7 +225,7 @@ func (p *Proxy) locate(ctx context.Context, a *ask) (reason string) {
 	a.data = state
 	a.bots = upstream.Bots{IDs: a.request.Bots, Metrics: a.request.NeedsMetrics()}
 	if a.private {
-		a.bots.Credentials = credentials(a.in.Header)
+		a.bots.Credentials = credentials(a.sent)
 		a.claim = p.grants.claim(a)
 		a.granted = p.grants.hold(ctx, a.claim)
 	}
@@ -305,17 +313,4 @@ func (p *Proxy) stale(ctx context.Context, a *ask) (*store.Entry, string) {
 		return e, redisTier
 	}
 	return nil, ""
-}
-
-// isPlainJSON reports whether Express's JSON parser would read the body as UTF-8 JSON.
-func isPlainJSON(h http.Header) bool {
-	if coding := h.Get("Content-Encoding"); coding != "" && !strings.EqualFold(coding, "identity") {
-		return false
-	}
-	media, parameters, err := mime.ParseMediaType(h.Get("Content-Type"))
-	if err != nil || media != "application/json" {
-		return false
-	}
-	charset, ok := parameters["charset"]
-	return !ok || strings.EqualFold(charset, "utf-8")
 }

@@ -55,7 +55,7 @@ func (p *Proxy) judge(ctx context.Context, a *ask, raw *rawAnswer) (*store.Entry
 	e := &store.Entry{
 		Key: a.key, Status: raw.status, Header: storedHeader(raw.header), Body: bytes.Clone(raw.body), Gzip: raw.gzip,
 		Length: len(plain), Digest: hex.EncodeToString(sum[:16]), StoredAt: time.Now(),
-		Fresh: p.cfg.CacheTTL, Stale: p.cfg.StaleTTL, Open: p.isPrivate() && len(credentials(a.in.Header)) == 0,
+		Fresh: p.cfg.CacheTTL, Stale: p.cfg.StaleTTL, Open: p.isPrivate() && len(credentials(a.sent)) == 0,
 		Spelling: a.request.Spelling(a.revisions),
 	}
 	if reason := p.shorten(ctx, a, e, verdict); reason != "" {

@@ -120,25 +120,6 @@ func TestOrdersAreNotReplayedForTheirIdempotencyKey(t *testing.T) {
 	}
 }
 
-func TestOnlyWhatExpressReadsAsJSONIsKeyed(t *testing.T) {
-	for _, c := range []struct {
-		contentType, coding string
-		want                bool
-	}{
-		{"application/json", "", true}, {"application/json; charset=UTF-8", "", true}, {"Application/JSON", "identity", true},
-		{"", "", false}, {"text/plain", "", false}, {"application/json; charset=utf-16", "", false},
-		{"application/json", "gzip", false}, {"application/vnd.x+json", "", false},
-	} {
-		h := http.Header{"Content-Type": {c.contentType}}
-		if c.coding != "" {
-			h.Set("Content-Encoding", c.coding)
-		}
-		if got := isPlainJSON(h); got != c.want {
-			t.Errorf("%q %q: %v, want %v", c.contentType, c.coding, got, c.want)
-		}
-	}
-}
-
 func TestWhatIsPrivateOrUnsuccessfulIsRefused(t *testing.T) {
 	ok := func() *rawAnswer {
 		return &rawAnswer{status: 200, header: http.Header{"Content-Type": {"application/json; charset=utf-8"}}}

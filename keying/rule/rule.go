@@ -42,4 +42,8 @@ const (
 	RowsProven Rule = "rows-proven"
 	// AdminClears: an admin's clearing that passes through begins a generation.
 	AdminClears Rule = "admin-clears"
+	// ContentTypeSent: a body is keyed only if the server reads it as JSON, and is sent as such.
+	ContentTypeSent Rule = "content-type-sent"
+	// OriginShown: what is learned of an Origin is learned from a request that showed it to the server.
+	OriginShown Rule = "origin-shown"
 )
