@@ -16,7 +16,7 @@ func TestWhatDependsOnTheDayIsNotKeptRightAfterMidnight(t *testing.T) {
 	asked := func(period string, started time.Time) string {
 		r := httptest.NewRequest("POST", path, nil)
 		r.Header.Set("Content-Type", "application/json")
-		a := &ask{route: route, in: r, body: []byte(`{"botIds":["a","b"],"period":"` + period + `"}`), started: started}
+		a := &ask{route: route, in: r, sent: r.Header, body: []byte(`{"botIds":["a","b"],"period":"` + period + `"}`), started: started}
 		if reason := p.understand(a, param); reason != "" {
 			t.Fatal(reason)
 		}
