@@ -81,6 +81,7 @@ func ended(t *testing.T, up *harness.Upstream, bot, digit string) string {
 }
 
 func TestAuditFindsThatIdsMatter(t *testing.T) {
+	t.Parallel()
 	up, r := ownUpstream(t, harness.Env{"IDS_MATTER": "1"}), redisServer(t)
 	w := warmfront(t, up.URL, harness.Env{"AUDIT_RATE": "1", "REDIS_URL": r.URL()})
 	even := `{"payload":` + harness.Quote(ended(t, up, "bot-8", "0")) + `}`
@@ -118,6 +119,7 @@ func TestAuditFindsThatIdsMatter(t *testing.T) {
 }
 
 func TestAuditFindsThatTheIdsOfASavedBotMatter(t *testing.T) {
+	t.Parallel()
 	up := ownUpstream(t, harness.Env{"IDS_MATTER": "1"})
 	w := warmfront(t, up.URL, harness.Env{"AUDIT_RATE": "1"})
 	edit(t, up, up.URL, "bot-7", map[string]any{"payload": ended(t, up, "bot-7", "0")})
@@ -161,6 +163,7 @@ func auditedHits(t *testing.T, w *harness.Server, c harness.Call, times int) {
 }
 
 func TestVolatileFieldsMakeNoMismatchOnAnyRoute(t *testing.T) {
+	t.Parallel()
 	for _, shape := range []string{"sys", "app"} {
 		t.Run(shape, func(t *testing.T) {
 			up := ownUpstream(t, harness.Env{"SHAPE": shape})
@@ -184,6 +187,7 @@ func TestVolatileFieldsMakeNoMismatchOnAnyRoute(t *testing.T) {
 }
 
 func TestTheOrderOfTickersIsNoMismatch(t *testing.T) {
+	t.Parallel()
 	up := upstream(t)
 	w := warmfront(t, up.URL, harness.Env{"AUDIT_RATE": "1"})
 	for _, c := range []harness.Call{
@@ -196,6 +200,7 @@ func TestTheOrderOfTickersIsNoMismatch(t *testing.T) {
 }
 
 func TestAnswersOfTheServersOwnCacheAreNoMismatch(t *testing.T) {
+	t.Parallel()
 	up := upstream(t)
 	w := warmfront(t, up.URL, harness.Env{"AUDIT_RATE": "1"})
 	// It can't be made to compute a report afresh: the audit is answered from its cache.
@@ -230,6 +235,7 @@ func gate(t *testing.T, up *harness.Upstream, path string) (url string, arrived,
 }
 
 func TestAuditAcrossAnEditProvesNothing(t *testing.T) {
+	t.Parallel()
 	for _, way := range []string{"through Warmfront", "past it"} {
 		t.Run(way, func(t *testing.T) {
 			up := upstream(t)
@@ -259,6 +265,7 @@ func TestAuditAcrossAnEditProvesNothing(t *testing.T) {
 }
 
 func TestAuditsCanBeSwitchedOff(t *testing.T) {
+	t.Parallel()
 	up := upstream(t)
 	w := warmfront(t, up.URL, harness.Env{"AUDIT_RATE": "0"})
 	expect(t, post(t, w.URL+runPath, `{}`), 200, "X-Cache: MISS")
@@ -270,6 +277,7 @@ func TestAuditsCanBeSwitchedOff(t *testing.T) {
 
 // The server computes in one thread: two replicas must not audit at once.
 func TestReplicasAuditOneAtATime(t *testing.T) {
+	t.Parallel()
 	up, r := upstream(t), redisServer(t)
 	w := warmfront(t, up.URL, harness.Env{"AUDIT_RATE": "1", "REDIS_URL": r.URL()})
 	rdb := dialRedis(t, r)

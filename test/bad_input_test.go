@@ -43,6 +43,7 @@ var malformed = map[string]string{
 }
 
 func TestBadBodiesReachTheServerByteForByte(t *testing.T) {
+	t.Parallel()
 	// Some of them are strategies to the server's parser. Two computations must not differ then.
 	up := ownUpstream(t, harness.Env{"TRAPS_OFF": "volatile-fields"})
 	w := warmfront(t, up.URL, nil)
@@ -67,6 +68,7 @@ func TestBadBodiesReachTheServerByteForByte(t *testing.T) {
 }
 
 func TestBodyOfAnotherTypeOrCodingIsTheServersToJudge(t *testing.T) {
+	t.Parallel()
 	up := upstream(t)
 	w := warmfront(t, up.URL, nil)
 	for _, header := range [][]string{
@@ -80,6 +82,7 @@ func TestBodyOfAnotherTypeOrCodingIsTheServersToJudge(t *testing.T) {
 }
 
 func TestBodyShorterThanItsContentLengthIs400(t *testing.T) {
+	t.Parallel()
 	up := upstream(t)
 	w := warmfront(t, up.URL, nil)
 	for _, path := range []string{"/api/backtest", runPath, "/echo", "/upload", orders} {
@@ -97,6 +100,7 @@ func TestBodyShorterThanItsContentLengthIs400(t *testing.T) {
 }
 
 func TestBrokenRequestsDoNotBreakTheServer(t *testing.T) {
+	t.Parallel()
 	up := upstream(t)
 	w := warmfront(t, up.URL, nil)
 	for _, sent := range []string{
@@ -122,6 +126,7 @@ var oddIDs = map[string]string{
 }
 
 func TestOddBotIDsAreAnsweredAsTheServerDoes(t *testing.T) {
+	t.Parallel()
 	up, r := upstream(t), redisServer(t)
 	w := warmfront(t, up.URL, harness.Env{"REDIS_URL": r.URL()})
 	for name, id := range oddIDs {
@@ -141,6 +146,7 @@ func TestOddBotIDsAreAnsweredAsTheServerDoes(t *testing.T) {
 }
 
 func TestBotsWithAlikeIDsNeverShareAnAnswer(t *testing.T) {
+	t.Parallel()
 	up, r := upstream(t), redisServer(t)
 	env := harness.Env{"REDIS_URL": r.URL()}
 	w, other := warmfront(t, up.URL, env), warmfront(t, up.URL, env)

@@ -23,6 +23,7 @@ func browser(t *testing.T, url string, args ...string) string {
 }
 
 func TestSecondClickInTheBrowserIsAHit(t *testing.T) {
+	t.Parallel()
 	up := upstream(t)
 	w := warmfront(t, up.URL, nil)
 	for _, what := range []string{"backtest", "run"} {
@@ -37,6 +38,7 @@ func TestSecondClickInTheBrowserIsAHit(t *testing.T) {
 }
 
 func TestTaggingInTheBrowserAfterEachRunKeepsTheBacktest(t *testing.T) {
+	t.Parallel()
 	up := upstream(t)
 	w := warmfront(t, up.URL, harness.Env{"REVISION_INTERVAL": "1h"})
 	for _, bot := range []string{"bot-7", "bot-1"} { // a private one, and one whose payload is shown to its owner only

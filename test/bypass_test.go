@@ -9,6 +9,7 @@ import (
 )
 
 func TestBypassNeitherReadsNorWrites(t *testing.T) {
+	t.Parallel()
 	up := upstream(t)
 	w := warmfront(t, up.URL, nil)
 	path := "/api/indicator-series"
@@ -28,6 +29,7 @@ func TestBypassNeitherReadsNorWrites(t *testing.T) {
 }
 
 func TestRefreshWritesWithoutReading(t *testing.T) {
+	t.Parallel()
 	for name, refresh := range map[string]struct{ body, header string }{
 		"header": {`{}`, "X-Cache-Bypass: refresh"}, "forceRefresh": {`{"forceRefresh":true}`, "X-Any: 1"},
 	} {
@@ -51,6 +53,7 @@ func TestRefreshWritesWithoutReading(t *testing.T) {
 }
 
 func TestForceRefreshCountsOnlyWhenExactlyTrue(t *testing.T) {
+	t.Parallel()
 	up := upstream(t)
 	w := warmfront(t, up.URL, nil)
 	expect(t, post(t, w.URL+runPath, `{}`), 200, "X-Cache: MISS")
@@ -61,6 +64,7 @@ func TestForceRefreshCountsOnlyWhenExactlyTrue(t *testing.T) {
 }
 
 func TestUnknownBypassValueIs400AndNamesTheValues(t *testing.T) {
+	t.Parallel()
 	up := upstream(t)
 	w := warmfront(t, up.URL, nil)
 	for _, value := range []string{"yes", "0", "refresh;", "refreshh"} {
@@ -77,6 +81,7 @@ func TestUnknownBypassValueIs400AndNamesTheValues(t *testing.T) {
 }
 
 func TestBypassTokenGuardsTheBypassHeader(t *testing.T) {
+	t.Parallel()
 	up := upstream(t)
 	w := warmfront(t, up.URL, harness.Env{"BYPASS_TOKEN": "s3cret", "BYPASS_HEADER": "X-Past-The-Cache"})
 	expect(t, post(t, w.URL+runPath, `{}`), 200, "X-Cache: MISS")
@@ -94,6 +99,7 @@ func TestBypassTokenGuardsTheBypassHeader(t *testing.T) {
 }
 
 func TestBypassHeaderStaysHere(t *testing.T) {
+	t.Parallel()
 	up := upstream(t)
 	w := warmfront(t, up.URL, harness.Env{"BYPASS_TOKEN": "s3cret"})
 	for _, mode := range []string{"bypass", "refresh"} {
@@ -107,6 +113,7 @@ func TestBypassHeaderStaysHere(t *testing.T) {
 var keyForm = regexp.MustCompile(`^(backtest|sanity|correlation|indicators|benchmarks|candles):(-|[A-Za-z0-9_.~%-]+):[0-9a-f]{64}:\d{4}-\d\d-\d\d$`)
 
 func TestDebugHeaderShowsTheKey(t *testing.T) {
+	t.Parallel()
 	up := upstream(t)
 	w := warmfront(t, up.URL, nil)
 	_, ready, err := harness.Ready(w.URL)

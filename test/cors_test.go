@@ -31,6 +31,7 @@ func variesBy(a *harness.Answer, field string) bool {
 }
 
 func TestHitCarriesTheCORSHeadersOfTheAskingOrigin(t *testing.T) {
+	t.Parallel()
 	up := upstream(t)
 	w := warmfront(t, up.URL, nil)
 	path := "/api/candles/SPY?limit=90"
@@ -58,6 +59,7 @@ func TestHitCarriesTheCORSHeadersOfTheAskingOrigin(t *testing.T) {
 }
 
 func TestCORSHeadersAreRightOnAHitInAnotherProcess(t *testing.T) {
+	t.Parallel()
 	up, r := upstream(t), redisServer(t)
 	env := harness.Env{"REDIS_URL": r.URL()}
 	one, two := warmfront(t, up.URL, env), warmfront(t, up.URL, env)
@@ -68,6 +70,7 @@ func TestCORSHeadersAreRightOnAHitInAnotherProcess(t *testing.T) {
 }
 
 func TestPreflightsAreTheServersToAnswer(t *testing.T) {
+	t.Parallel()
 	up := upstream(t)
 	w := warmfront(t, up.URL, nil)
 	header := []string{"Origin: http://app.example", "Access-Control-Request-Method: POST", "Access-Control-Request-Headers: content-type"}

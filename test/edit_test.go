@@ -32,6 +32,7 @@ func curve(t *testing.T, a *harness.Answer) string {
 }
 
 func TestEditedBotIsNeverServedItsOldBacktest(t *testing.T) {
+	t.Parallel()
 	up := upstream(t)
 	w := warmfront(t, up.URL, harness.Env{"REVISION_INTERVAL": "1h"})
 	old := post(t, w.URL+runPath, `{}`)
@@ -51,6 +52,7 @@ func TestEditedBotIsNeverServedItsOldBacktest(t *testing.T) {
 }
 
 func TestEditedBackIsTheOldAnswerAgain(t *testing.T) {
+	t.Parallel()
 	up := upstream(t)
 	w := warmfront(t, up.URL, nil)
 	before := payload(t, up, "bot-7")
@@ -64,6 +66,7 @@ func TestEditedBackIsTheOldAnswerAgain(t *testing.T) {
 }
 
 func TestTagOnAnUnchangedStrategyKeepsItsBacktest(t *testing.T) {
+	t.Parallel()
 	up := upstream(t)
 	w := warmfront(t, up.URL, nil)
 	expect(t, post(t, w.URL+runPath, `{}`), 200, "X-Cache: MISS")
@@ -75,6 +78,7 @@ func TestTagOnAnUnchangedStrategyKeepsItsBacktest(t *testing.T) {
 }
 
 func TestEditThatPassedElsewhereIsSeenWithinTheRevisionInterval(t *testing.T) {
+	t.Parallel()
 	up, r := upstream(t), redisServer(t)
 	env := harness.Env{"REDIS_URL": r.URL(), "REVISION_INTERVAL": "100ms"}
 	one, two := warmfront(t, up.URL, env), warmfront(t, up.URL, env)
@@ -94,6 +98,7 @@ func TestEditThatPassedElsewhereIsSeenWithinTheRevisionInterval(t *testing.T) {
 }
 
 func TestWriteInAnUnusualSpellingIsAWriteAllTheSame(t *testing.T) {
+	t.Parallel()
 	up := upstream(t)
 	w := warmfront(t, up.URL, harness.Env{"REVISION_INTERVAL": "1h"})
 	for i, spelling := range []string{"/API/Bots/bot-7", "/api/bots/bot-7/", "/api/BOTS/bot%2D7"} {
@@ -113,6 +118,7 @@ func TestWriteInAnUnusualSpellingIsAWriteAllTheSame(t *testing.T) {
 }
 
 func TestDeletedBotIsNoLongerServed(t *testing.T) {
+	t.Parallel()
 	up := upstream(t)
 	w := warmfront(t, up.URL, harness.Env{"REVISION_INTERVAL": "1h"})
 	expect(t, post(t, w.URL+runPath, `{}`), 200, "X-Cache: MISS")

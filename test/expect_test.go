@@ -102,7 +102,7 @@ func reached(t *testing.T, up *harness.Upstream, route string, want int) {
 // until waits for a condition that must come true soon.
 func until(t *testing.T, condition func() error) {
 	t.Helper()
-	ok(t, harness.Until(20*time.Second, condition))
+	ok(t, harness.Until(time.Minute, condition))
 }
 
 // override makes the server answer as o says.

@@ -23,6 +23,7 @@ func last(t *testing.T, up *harness.Upstream, method, path string) harness.Recei
 var bothWays = []string{"/api/backtest", "/echo"}
 
 func TestForwardedFieldsThatArriveGoOnUnchanged(t *testing.T) {
+	t.Parallel()
 	up := upstream(t)
 	w := warmfront(t, up.URL, nil)
 	given := map[string]string{
@@ -44,6 +45,7 @@ func TestForwardedFieldsThatArriveGoOnUnchanged(t *testing.T) {
 }
 
 func TestForwardedFieldsAreSetWhereAbsent(t *testing.T) {
+	t.Parallel()
 	up := upstream(t)
 	w := warmfront(t, up.URL, nil)
 	for _, path := range bothWays {
@@ -60,6 +62,7 @@ func TestForwardedFieldsAreSetWhereAbsent(t *testing.T) {
 }
 
 func TestHostIsKeptAndNothingIsAddedThatNamesUs(t *testing.T) {
+	t.Parallel()
 	up := upstream(t)
 	w := warmfront(t, up.URL, nil)
 	for _, path := range bothWays {
@@ -77,6 +80,7 @@ func TestHostIsKeptAndNothingIsAddedThatNamesUs(t *testing.T) {
 }
 
 func TestHopByHopFieldsEndHere(t *testing.T) {
+	t.Parallel()
 	up := upstream(t)
 	w := warmfront(t, up.URL, nil)
 	for _, path := range bothWays {
@@ -91,6 +95,7 @@ func TestHopByHopFieldsEndHere(t *testing.T) {
 }
 
 func TestTargetReachesTheServerAsWritten(t *testing.T) {
+	t.Parallel()
 	up := upstream(t)
 	w := warmfront(t, up.URL, nil)
 	for _, target := range []string{

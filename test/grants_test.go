@@ -36,6 +36,7 @@ func protecting(t *testing.T, url string, env harness.Env) *harness.Server {
 }
 
 func TestStoredAnswerServesOnlyWhomTheServerHasLetHaveIt(t *testing.T) {
+	t.Parallel()
 	up, r := ownUpstream(t, harness.Env{"AUTH_BOTS": "1"}), redisServer(t)
 	env := harness.Env{"REDIS_URL": r.URL()}
 	one, two := protecting(t, up.URL, env), protecting(t, up.URL, env)
@@ -68,6 +69,7 @@ func TestStoredAnswerServesOnlyWhomTheServerHasLetHaveIt(t *testing.T) {
 }
 
 func TestGrantEndsWithARefusalOnEveryReplicaAtOnce(t *testing.T) {
+	t.Parallel()
 	up, r := ownUpstream(t, harness.Env{"AUTH_BOTS": "1"}), redisServer(t)
 	env := harness.Env{"REDIS_URL": r.URL(), "METRICS_WRITEBACK": "false"} // which asks for the bot, and would be refused instead
 	one, two := protecting(t, up.URL, env), protecting(t, up.URL, env)
@@ -99,6 +101,7 @@ func TestGrantEndsWithARefusalOnEveryReplicaAtOnce(t *testing.T) {
 }
 
 func TestACallUnderWayIsNotSharedWithWhoHasNoGrant(t *testing.T) {
+	t.Parallel()
 	up := ownUpstream(t, harness.Env{"AUTH_BOTS": "1"})
 	w := protecting(t, up.URL, nil)
 	a, b := callers(t, up)
@@ -120,6 +123,7 @@ func TestACallUnderWayIsNotSharedWithWhoHasNoGrant(t *testing.T) {
 
 // What the loop fetches with an admin's login is the admin's, for whomever it was asked before.
 func TestWhatTheWarmLoopFetchesServesOnlyWhomTheServerHasLetHaveIt(t *testing.T) {
+	t.Parallel()
 	up, r := ownUpstream(t, harness.Env{"AUTH_BOTS": "1", "DATA_DATE_MEMORY_MS": "100"}), redisServer(t)
 	one := protecting(t, up.URL, warming(harness.Env{
 		"REDIS_URL": r.URL(), "UPSTREAM_EMAIL": "admin@example.com", "UPSTREAM_PASSWORD": "admin-password", "METRICS_WRITEBACK": "false",
@@ -159,6 +163,7 @@ func TestWhatTheWarmLoopFetchesServesOnlyWhomTheServerHasLetHaveIt(t *testing.T)
 
 // The stand-in looks at the owner of the bot in a path only, as a server may.
 func TestWhatIsLetHaveOfSeveralBotsAtOnceSaysNothingOfEach(t *testing.T) {
+	t.Parallel()
 	up, r := ownUpstream(t, harness.Env{"AUTH_BOTS": "1"}), redisServer(t)
 	env := harness.Env{"REDIS_URL": r.URL(), "METRICS_WRITEBACK": "false", "REVISION_INTERVAL": "1h"}
 	one, two := protecting(t, up.URL, env), protecting(t, up.URL, env)
@@ -187,6 +192,7 @@ func TestWhatIsLetHaveOfSeveralBotsAtOnceSaysNothingOfEach(t *testing.T) {
 }
 
 func TestAnswerFetchedWithoutCredentialsServesEveryone(t *testing.T) {
+	t.Parallel()
 	up := ownUpstream(t, harness.Env{"AUTH_BOTS": "1"})
 	w := protecting(t, up.URL, nil)
 	a, b := callers(t, up)
@@ -203,6 +209,7 @@ func TestAnswerFetchedWithoutCredentialsServesEveryone(t *testing.T) {
 }
 
 func TestCredentialsAreKeptNowhere(t *testing.T) {
+	t.Parallel()
 	up, r := ownUpstream(t, harness.Env{"AUTH_BOTS": "1"}), redisServer(t)
 	w := protecting(t, up.URL, harness.Env{"REDIS_URL": r.URL(), "LOG_LEVEL": "debug"})
 	a, _ := callers(t, up)

@@ -8,6 +8,7 @@ import (
 )
 
 func TestMissThenMemoryHitThenRestartThenRedisHit(t *testing.T) {
+	t.Parallel()
 	up, r := upstream(t), redisServer(t)
 	env := harness.Env{"REDIS_URL": r.URL()}
 	w := warmfront(t, up.URL, env)
@@ -31,6 +32,7 @@ func TestMissThenMemoryHitThenRestartThenRedisHit(t *testing.T) {
 }
 
 func TestHitIsWhatTheServerSentByteForByte(t *testing.T) {
+	t.Parallel()
 	up := upstream(t)
 	w := warmfront(t, up.URL, nil)
 	// Spaces, order and escapes that any re-encoding would lose.
@@ -47,6 +49,7 @@ func TestHitIsWhatTheServerSentByteForByte(t *testing.T) {
 }
 
 func TestHitCarriesTheSecurityHeadersOfTheServer(t *testing.T) {
+	t.Parallel()
 	up := upstream(t)
 	w := warmfront(t, up.URL, nil)
 	direct := get(t, up.URL+"/api/candles/SPY?limit=100")
@@ -62,6 +65,7 @@ func TestHitCarriesTheSecurityHeadersOfTheServer(t *testing.T) {
 }
 
 func TestClientsGetTheCodingThatTheyAccept(t *testing.T) {
+	t.Parallel()
 	up := upstream(t)
 	w := warmfront(t, up.URL, nil)
 	url := w.URL + "/api/candles/QQQ?limit=400"
@@ -79,6 +83,7 @@ func TestClientsGetTheCodingThatTheyAccept(t *testing.T) {
 }
 
 func TestETagIsStrongAndRevalidates(t *testing.T) {
+	t.Parallel()
 	up := upstream(t)
 	w := warmfront(t, up.URL, nil)
 	url := w.URL + "/api/candles/QQQ?limit=300"
@@ -105,6 +110,7 @@ func TestETagIsStrongAndRevalidates(t *testing.T) {
 }
 
 func TestConditionsAndRangesNeverMakeAStoredAnswerPartial(t *testing.T) {
+	t.Parallel()
 	up := upstream(t)
 	w := warmfront(t, up.URL, nil)
 	direct := get(t, up.URL+"/api/candles/GLD?limit=200")

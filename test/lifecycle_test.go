@@ -12,6 +12,7 @@ import (
 )
 
 func TestSIGTERMFinishesTheBacktestUnderWay(t *testing.T) {
+	t.Parallel()
 	up := upstream(t)
 	seen := observe(t, up, runPath)
 	w := warmfront(t, seen.url, nil)
@@ -29,6 +30,7 @@ func TestSIGTERMFinishesTheBacktestUnderWay(t *testing.T) {
 }
 
 func TestDrainEndsStreamsInTheEnd(t *testing.T) {
+	t.Parallel()
 	up := upstream(t)
 	w := warmfront(t, up.URL, harness.Env{"DRAIN": "500ms"})
 	req, err := http.NewRequestWithContext(limit(t), http.MethodGet, w.URL+"/events?n=100000&ms=50", nil)
@@ -41,13 +43,14 @@ func TestDrainEndsStreamsInTheEnd(t *testing.T) {
 }
 
 func TestIdleWarmfrontExitsAtOnce(t *testing.T) {
+	t.Parallel()
 	up := upstream(t)
 	for _, sig := range []syscall.Signal{syscall.SIGTERM, syscall.SIGINT} {
 		w := warmfront(t, up.URL, nil)
 		started := time.Now()
 		ok(t, w.Signal(sig))
 		exits(t, w, 0)
-		if took := time.Since(started); took > 5*time.Second {
+		if took := time.Since(started); took > 20*time.Second {
 			t.Errorf("%v: took %v with nothing under way", sig, took)
 		}
 	}
@@ -58,7 +61,7 @@ func exits(t *testing.T, p interface {
 	Tail(int) string
 }, want int) {
 	t.Helper()
-	code, err := p.ExitCode(30 * time.Second)
+	code, err := p.ExitCode(time.Minute)
 	ok(t, err)
 	if code != want {
 		t.Fatalf("exit code %d, expected %d\n%s", code, want, p.Tail(20))
@@ -66,6 +69,7 @@ func exits(t *testing.T, p interface {
 }
 
 func TestBadConfigurationIsOneLineThatNamesTheVariable(t *testing.T) {
+	t.Parallel()
 	good := harness.Env{"UPSTREAM_URL": "http://127.0.0.1:1", "PORT": "0"}
 	for _, c := range []struct{ variable, value string }{
 		{"UPSTREAM_URL", ""}, {"UPSTREAM_URL", "ftp://server"}, {"UPSTREAM_URL", "server:8787"}, {"UPSTREAM_URL", "http://%zz"},
@@ -102,6 +106,7 @@ func TestBadConfigurationIsOneLineThatNamesTheVariable(t *testing.T) {
 }
 
 func TestHelpPrintsEveryVariable(t *testing.T) {
+	t.Parallel()
 	p, err := lab.RunWarmfront(nil, "--help")
 	ok(t, err)
 	t.Cleanup(p.Stop)
@@ -114,6 +119,7 @@ func TestHelpPrintsEveryVariable(t *testing.T) {
 }
 
 func TestUnknownArgumentsAreRefused(t *testing.T) {
+	t.Parallel()
 	p, err := lab.RunWarmfront(harness.Env{"UPSTREAM_URL": "http://127.0.0.1:1"}, "--port=1")
 	ok(t, err)
 	t.Cleanup(p.Stop)

@@ -14,12 +14,15 @@ import (
 	"warmfront/test/harness"
 )
 
-// The lab, and the stand-in server that most tests share: started by the first, reset before each. A
-// test that moves the data, or ends the server, starts one of its own.
+// The lab, and the stand-in servers that are free at the moment: tests run side by side, each with a stand-in to
+// itself, and hand it on. A test that moves the data, or ends the server, starts one of its own.
 var (
-	lab    *harness.Lab
-	shared *harness.Upstream
+	lab  *harness.Lab
+	free = make(chan *harness.Upstream, maxFree)
 )
+
+// maxFree bounds the stand-ins that are kept for the next test.
+const maxFree = 16
 
 func TestMain(m *testing.M) {
 	flag.Parse()
@@ -33,20 +36,31 @@ func run(m *testing.M) int {
 		return 1
 	}
 	defer lab.Close()
+	lab.HistoryDays = harness.ShortHistory
 	return m.Run()
 }
 
-// upstream is the shared stand-in server as it was at its start.
+// upstream is a stand-in server as it was at its start, for this test alone while it runs.
 func upstream(t *testing.T) *harness.Upstream {
 	t.Helper()
-	if shared == nil {
+	var up *harness.Upstream
+	select {
+	case up = <-free:
+	default:
 		var err error
-		shared, err = lab.StartUpstream(nil)
+		up, err = lab.StartUpstream(nil)
 		ok(t, err)
 	}
-	ok(t, shared.Reset())
-	explain(t, shared.Process)
-	return shared
+	t.Cleanup(func() { // after what this test put in front of it has ended
+		select {
+		case free <- up:
+		default:
+			up.Stop()
+		}
+	})
+	ok(t, up.Reset())
+	explain(t, up.Process)
+	return up
 }
 
 // ownUpstream is a stand-in server for this test alone.
@@ -107,7 +121,7 @@ func client(t *testing.T) *http.Client {
 // limit ends a test's requests before go test ends the test.
 func limit(t *testing.T) context.Context {
 	t.Helper()
-	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+	ctx, cancel := context.WithTimeout(t.Context(), 3*time.Minute)
 	t.Cleanup(cancel)
 	return ctx
 }

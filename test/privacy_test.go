@@ -9,6 +9,7 @@ import (
 )
 
 func TestLogsTellNothingOfBodiesAndCredentials(t *testing.T) {
+	t.Parallel()
 	up, r := upstream(t), redisServer(t)
 	const secret = "s3cr3t-marker"
 	for _, format := range []string{"json", "console"} {
@@ -40,6 +41,7 @@ func TestLogsTellNothingOfBodiesAndCredentials(t *testing.T) {
 }
 
 func TestServerThatAsksForCredentialsIsNeverAnsweredFor(t *testing.T) {
+	t.Parallel()
 	up := ownUpstream(t, harness.Env{"AUTH_BOTS": "1"})
 	w := launched(t, up.URL, nil)
 	until(t, func() error {
@@ -61,6 +63,7 @@ func TestServerThatAsksForCredentialsIsNeverAnsweredFor(t *testing.T) {
 }
 
 func TestPrivateRoutesAreNeverKept(t *testing.T) {
+	t.Parallel()
 	up := upstream(t)
 	w := warmfront(t, up.URL, nil)
 	for _, path := range []string{"/api/bots/bot-7?", "/api/bots?userId=1&", "/api/nexus/bots?", "/api/status?", "/api/tickers/registry/stats?", "/api/admin/me?"} {
@@ -78,6 +81,7 @@ func TestPrivateRoutesAreNeverKept(t *testing.T) {
 }
 
 func TestOwnEndpointsAreNeverForwarded(t *testing.T) {
+	t.Parallel()
 	up := upstream(t)
 	w := warmfront(t, up.URL, nil)
 	for path, status := range map[string]int{

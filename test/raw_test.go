@@ -18,7 +18,7 @@ func dial(t *testing.T, url string) *net.TCPConn {
 	c, err := net.DialTimeout("tcp", strings.TrimPrefix(url, "http://"), 5*time.Second)
 	ok(t, err)
 	t.Cleanup(func() { _ = c.Close() })
-	ok(t, c.SetDeadline(time.Now().Add(30*time.Second)))
+	ok(t, c.SetDeadline(time.Now().Add(time.Minute)))
 	return c.(*net.TCPConn)
 }
 

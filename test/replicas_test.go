@@ -23,6 +23,7 @@ func replicas(t *testing.T, up *harness.Upstream, env harness.Env) (one, two *ha
 }
 
 func TestWriteThroughOneReplicaIsKnownToTheOtherWhenItIsAnswered(t *testing.T) {
+	t.Parallel()
 	up := upstream(t)
 	one, two, _ := replicas(t, up, nil)
 	for i := range 6 {
@@ -42,6 +43,7 @@ func TestWriteThroughOneReplicaIsKnownToTheOtherWhenItIsAnswered(t *testing.T) {
 }
 
 func TestDeletedAndRestoredBotIsKnownToTheOtherReplica(t *testing.T) {
+	t.Parallel()
 	up := upstream(t)
 	one, two, _ := replicas(t, up, nil)
 	expect(t, post(t, two.URL+runPath, `{}`), 200, "X-Cache: MISS")
@@ -53,6 +55,7 @@ func TestDeletedAndRestoredBotIsKnownToTheOtherReplica(t *testing.T) {
 }
 
 func TestAnswerComputedAcrossAnEditIsNotKept(t *testing.T) {
+	t.Parallel()
 	up := upstream(t)
 	one, two, _ := replicas(t, up, nil)
 	before := payload(t, up, "bot-7")
@@ -80,6 +83,7 @@ func TestAnswerComputedAcrossAnEditIsNotKept(t *testing.T) {
 }
 
 func TestWriteThatTimesOutCountsAsAWrite(t *testing.T) {
+	t.Parallel()
 	up := upstream(t)
 	one, two, _ := replicas(t, up, nil)
 	expect(t, post(t, two.URL+runPath, `{}`), 200, "X-Cache: MISS")
@@ -109,6 +113,7 @@ func TestWriteThatTimesOutCountsAsAWrite(t *testing.T) {
 }
 
 func TestReplicaThatIsCutOffAsksTheServerEachTime(t *testing.T) {
+	t.Parallel()
 	up := upstream(t)
 	one, two, r := replicas(t, up, nil)
 	old := post(t, two.URL+runPath, `{}`)
@@ -126,6 +131,7 @@ func TestReplicaThatIsCutOffAsksTheServerEachTime(t *testing.T) {
 }
 
 func TestTheOnlyReplicaGoesOnWithItsMemoryWhenItIsCutOff(t *testing.T) {
+	t.Parallel()
 	up, r := upstream(t), redisServer(t)
 	w := warmfront(t, up.URL, harness.Env{"REDIS_URL": r.URL(), "REVISION_INTERVAL": "1h"})
 	old := post(t, w.URL+runPath, `{}`)
@@ -145,6 +151,7 @@ func TestTheOnlyReplicaGoesOnWithItsMemoryWhenItIsCutOff(t *testing.T) {
 }
 
 func TestRunOfABotCountsForItsCorrelations(t *testing.T) {
+	t.Parallel()
 	up := upstream(t)
 	one, two, _ := replicas(t, up, nil)
 	bots := `{"botIds":["bot-1","bot-2"],"metric":"volatility","maxWeight":1}`
@@ -171,6 +178,7 @@ func TestRunOfABotCountsForItsCorrelations(t *testing.T) {
 }
 
 func TestSyncStartedThroughOneReplicaMakesAnswersProvisionalOnBoth(t *testing.T) {
+	t.Parallel()
 	up := ownUpstream(t, harness.Env{"DATA_DATE_MEMORY_MS": "50"})
 	one, two, _ := replicas(t, up, harness.Env{"SYNC_SETTLE": "1h", "DATA_DATE_INTERVAL": "1h"})
 	candles := "/api/candles/XLE?limit=70"
@@ -193,6 +201,7 @@ func TestSyncStartedThroughOneReplicaMakesAnswersProvisionalOnBoth(t *testing.T)
 }
 
 func TestDownloadJobThatPassedEndsTheProvisionalTime(t *testing.T) {
+	t.Parallel()
 	up := ownUpstream(t, harness.Env{"DATA_DATE_MEMORY_MS": "50", "SYNC_DURATION_MS": "600"})
 	one, two, _ := replicas(t, up, harness.Env{"SYNC_SETTLE": "1h"})
 	expect(t, post(t, one.URL+"/api/download", `{"mode":"recent"}`), 200)
@@ -220,6 +229,7 @@ func TestDownloadJobThatPassedEndsTheProvisionalTime(t *testing.T) {
 var adminLogin = harness.Env{"UPSTREAM_EMAIL": "admin@example.com", "UPSTREAM_PASSWORD": "admin-password"}
 
 func TestServerIsClearedOnceAfterASyncByOneReplica(t *testing.T) {
+	t.Parallel()
 	up := ownUpstream(t, harness.Env{"DATA_DATE_MEMORY_MS": "50"})
 	env := harness.Env{"SYNC_SETTLE": "1h"}
 	for name, value := range adminLogin {
@@ -251,6 +261,7 @@ func TestServerIsClearedOnceAfterASyncByOneReplica(t *testing.T) {
 }
 
 func TestAdminsClearingClearsEveryReplica(t *testing.T) {
+	t.Parallel()
 	up := upstream(t)
 	one, two, _ := replicas(t, up, nil)
 	login := post(t, up.URL+"/api/auth/login", `{"email":"admin@example.com","password":"admin-password"}`)

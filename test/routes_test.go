@@ -8,11 +8,13 @@ import (
 )
 
 func TestEveryInterceptedRouteMissesThenHits(t *testing.T) {
+	t.Parallel()
 	up := upstream(t)
 	everyRoute(t, up)
 }
 
 func TestEveryInterceptedRouteOfTheOtherShapeMissesThenHits(t *testing.T) {
+	t.Parallel()
 	everyRoute(t, ownUpstream(t, harness.Env{"SHAPE": "app"}))
 }
 
@@ -44,6 +46,7 @@ func payload(t *testing.T, up *harness.Upstream, bot string) string {
 }
 
 func TestSecondClickIsAHitAlthoughEveryIDIsNew(t *testing.T) {
+	t.Parallel()
 	up := upstream(t)
 	w := warmfront(t, up.URL, nil)
 	first := post(t, w.URL+"/api/backtest", `{"payload":`+harness.Quote(payload(t, up, "bot-8"))+`,"mode":"CC"}`)
@@ -66,6 +69,7 @@ func TestSecondClickIsAHitAlthoughEveryIDIsNew(t *testing.T) {
 }
 
 func TestUnusualSpellingsOfAPathAreTheServersToAnswer(t *testing.T) {
+	t.Parallel()
 	up := upstream(t)
 	w := warmfront(t, up.URL, nil)
 	for _, path := range []string{"/API/Candles/spy/?limit=60", "/api/candles/SPY/?limit=60", "/api//candles/SPY?limit=60"} {
@@ -79,6 +83,7 @@ func TestUnusualSpellingsOfAPathAreTheServersToAnswer(t *testing.T) {
 }
 
 func TestTickersAndLimitsThatMeanTheSameShareAnAnswer(t *testing.T) {
+	t.Parallel()
 	up := upstream(t)
 	w := warmfront(t, up.URL, nil)
 	miss := get(t, w.URL+"/api/candles/SPY?limit=50")

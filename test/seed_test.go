@@ -22,6 +22,7 @@ import (
 var nexusBots = []string{"bot-1", "bot-2", "bot-3", "bot-4", "bot-5", "bot-6"}
 
 func TestNodeReadsTheSeedsKeysAsItsOwn(t *testing.T) {
+	t.Parallel()
 	up, r := upstream(t), redisServer(t)
 	pg, err := lab.StartPostgres()
 	ok(t, err)
@@ -54,6 +55,7 @@ func TestNodeReadsTheSeedsKeysAsItsOwn(t *testing.T) {
 
 // The server appends to its files in place while the seed reads them.
 func TestCandlesAreWholeWhileTheServerRewritesItsFiles(t *testing.T) {
+	t.Parallel()
 	up, r := ownUpstream(t, nil), redisServer(t)
 	dir := t.TempDir()
 	prices, err := lab.Prices()

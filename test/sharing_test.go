@@ -18,6 +18,7 @@ import (
 )
 
 func TestSecondReplicaHitsWhatTheFirstStored(t *testing.T) {
+	t.Parallel()
 	up, r := upstream(t), redisServer(t)
 	env := harness.Env{"REDIS_URL": r.URL()}
 	one, two := warmfront(t, up.URL, env), warmfront(t, up.URL, env)
@@ -30,6 +31,7 @@ func TestSecondReplicaHitsWhatTheFirstStored(t *testing.T) {
 }
 
 func TestPrefixesKeepTwoWarmfrontsOfOneRedisApart(t *testing.T) {
+	t.Parallel()
 	up, r := upstream(t), redisServer(t)
 	one := warmfront(t, up.URL, harness.Env{"REDIS_URL": r.URL(), "REDIS_PREFIX": "one:"})
 	two := warmfront(t, up.URL, harness.Env{"REDIS_URL": r.URL(), "REDIS_PREFIX": "two:"})
@@ -38,6 +40,7 @@ func TestPrefixesKeepTwoWarmfrontsOfOneRedisApart(t *testing.T) {
 }
 
 func TestEpochMakesOldAnswersUnreachable(t *testing.T) {
+	t.Parallel()
 	up, r := upstream(t), redisServer(t)
 	one := warmfront(t, up.URL, harness.Env{"REDIS_URL": r.URL(), "EPOCH": "engine-1"})
 	two := warmfront(t, up.URL, harness.Env{"REDIS_URL": r.URL(), "EPOCH": "engine-2"})
@@ -46,6 +49,7 @@ func TestEpochMakesOldAnswersUnreachable(t *testing.T) {
 }
 
 func TestTwoHundredAtOnceAreOneBacktest(t *testing.T) {
+	t.Parallel()
 	up := upstream(t)
 	w := warmfront(t, up.URL, nil)
 	c := client(t)
@@ -140,12 +144,13 @@ func within(t *testing.T, what string, c <-chan struct{}) {
 	t.Helper()
 	select {
 	case <-c:
-	case <-time.After(20 * time.Second):
-		t.Fatalf("%s: not within 20 s", what)
+	case <-time.After(time.Minute):
+		t.Fatalf("%s: not within a minute", what)
 	}
 }
 
 func TestClientThatLeavesDoesNotHurtTheOthers(t *testing.T) {
+	t.Parallel()
 	up := upstream(t)
 	seen := observe(t, up, runPath)
 	w := warmfront(t, seen.url, nil)
@@ -172,6 +177,7 @@ func TestClientThatLeavesDoesNotHurtTheOthers(t *testing.T) {
 }
 
 func TestLastClientToLeaveEndsTheCall(t *testing.T) {
+	t.Parallel()
 	up := upstream(t)
 	seen := observe(t, up, runPath)
 	w := warmfront(t, seen.url, nil)
@@ -197,6 +203,7 @@ func TestLastClientToLeaveEndsTheCall(t *testing.T) {
 // Half a connection is no sign that the client has left, but net/http takes it for one. Then the
 // client must not be told of a success that it did not have.
 func TestClientThatHalfClosesIsToldNoFalseSuccess(t *testing.T) {
+	t.Parallel()
 	up := upstream(t)
 	w := warmfront(t, up.URL, nil)
 	override(t, up, harness.Override{Method: "POST", Path: runPath, DelayMS: 300, Status: 200, Headers: asJSON, Body: canned("whole"), Times: 9})

@@ -20,6 +20,7 @@ import (
 )
 
 func TestServerSentEventsArriveOneByOne(t *testing.T) {
+	t.Parallel()
 	up := upstream(t)
 	w := warmfront(t, up.URL, nil)
 	for _, coding := range []string{"identity", "gzip"} {
@@ -51,6 +52,7 @@ func TestServerSentEventsArriveOneByOne(t *testing.T) {
 }
 
 func TestWebSocketEchoes(t *testing.T) {
+	t.Parallel()
 	up := upstream(t)
 	w := warmfront(t, up.URL, nil)
 	ctx := limit(t)
@@ -108,6 +110,7 @@ func bounded(t *testing.T, w *harness.Server, f func()) {
 }
 
 func TestLargeUploadRunsInConstantMemory(t *testing.T) {
+	t.Parallel()
 	up := upstream(t)
 	w := warmfront(t, up.URL, nil)
 	whole := sha256.New()
@@ -138,6 +141,7 @@ func TestLargeUploadRunsInConstantMemory(t *testing.T) {
 }
 
 func TestLargeDownloadRunsInConstantMemory(t *testing.T) {
+	t.Parallel()
 	up := upstream(t)
 	w := warmfront(t, up.URL, nil)
 	path := "/download-large?bytes=" + strconv.Itoa(large)
@@ -164,6 +168,7 @@ func digest(t *testing.T, url string) string {
 }
 
 func TestTrailersPass(t *testing.T) {
+	t.Parallel()
 	up := upstream(t)
 	w := warmfront(t, up.URL, nil)
 	direct, a := get(t, up.URL+"/trailers"), get(t, w.URL+"/trailers")
@@ -180,6 +185,7 @@ func TestTrailersPass(t *testing.T) {
 }
 
 func TestHEADGetsTheHeaderAlone(t *testing.T) {
+	t.Parallel()
 	up := upstream(t)
 	w := warmfront(t, up.URL, nil)
 	for _, path := range []string{"/api/changelog", "/api/candles/SPY?limit=100", "/download-large?bytes=1000"} {
@@ -192,6 +198,7 @@ func TestHEADGetsTheHeaderAlone(t *testing.T) {
 }
 
 func TestRangesAndConditionsPass(t *testing.T) {
+	t.Parallel()
 	up := upstream(t)
 	w := warmfront(t, up.URL, nil)
 	url := "/download-large?bytes=1000"
@@ -208,6 +215,7 @@ func TestRangesAndConditionsPass(t *testing.T) {
 }
 
 func TestExpectContinueIsAnsweredBeforeTheBody(t *testing.T) {
+	t.Parallel()
 	up := upstream(t)
 	w := warmfront(t, up.URL, nil)
 	for _, path := range []string{"/upload", "/api/backtest"} {
@@ -232,6 +240,7 @@ func TestExpectContinueIsAnsweredBeforeTheBody(t *testing.T) {
 }
 
 func TestLeavingAStreamEndsItAtTheServer(t *testing.T) {
+	t.Parallel()
 	up := upstream(t)
 	seen := observe(t, up, "/events")
 	w := warmfront(t, seen.url, nil)

@@ -20,6 +20,7 @@ func moved(t *testing.T, w *harness.Server, before string) {
 }
 
 func TestAfterASyncTheOldAnswerIsNotServed(t *testing.T) {
+	t.Parallel()
 	up := ownUpstream(t, harness.Env{"DATA_DATE_MEMORY_MS": "100"})
 	r := redisServer(t)
 	w := warmfront(t, up.URL, harness.Env{"REDIS_URL": r.URL()})
@@ -52,6 +53,7 @@ func TestAfterASyncTheOldAnswerIsNotServed(t *testing.T) {
 }
 
 func TestRewrittenHistoryIsNoticedAlthoughTheDateStays(t *testing.T) {
+	t.Parallel()
 	up := ownUpstream(t, harness.Env{"DATA_DATE_MEMORY_MS": "100"})
 	w := warmfront(t, up.URL, nil)
 	path := "/api/candles/SPY?limit=60"
@@ -75,6 +77,7 @@ func TestRewrittenHistoryIsNoticedAlthoughTheDateStays(t *testing.T) {
 }
 
 func TestHolidaySyncThrowsNothingAway(t *testing.T) {
+	t.Parallel()
 	up := ownUpstream(t, harness.Env{"DATA_DATE_MEMORY_MS": "100"})
 	w := warmfront(t, up.URL, nil)
 	expect(t, post(t, w.URL+runPath, `{}`), 200, "X-Cache: MISS")
@@ -92,6 +95,7 @@ func TestHolidaySyncThrowsNothingAway(t *testing.T) {
 // Without an admin's login the server doesn't say which rows a correlation was made of. That it has made them anew
 // since the sync every replica knows, whichever asked for it.
 func TestCorrelationIsKeptOnEveryReplicaOnceOneHasHadItsRowsMade(t *testing.T) {
+	t.Parallel()
 	up, r := freshUpstream(t), redisServer(t)
 	env := harness.Env{"REDIS_URL": r.URL(), "SYNC_SETTLE": "1500ms", "METRICS_WRITEBACK": "false"}
 	one, two := warmfront(t, up.URL, env), warmfront(t, up.URL, env)

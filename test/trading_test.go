@@ -13,6 +13,7 @@ import (
 const orders = "/api/live/orders"
 
 func TestOrderReachesTheServerOnce(t *testing.T) {
+	t.Parallel()
 	up := upstream(t)
 	w := warmfront(t, up.URL, nil)
 	for range 2 {
@@ -27,6 +28,7 @@ func TestOrderReachesTheServerOnce(t *testing.T) {
 }
 
 func TestOrderIsNotRepeatedWhenTheAnswerBreaksOff(t *testing.T) {
+	t.Parallel()
 	up := upstream(t)
 	w := warmfront(t, up.URL, nil)
 	override(t, up, harness.Override{Method: "POST", Path: orders, Times: 5, Status: 200, Headers: asJSON, Body: `{"orderId":"1234567890"}`, BreakAfter: 10})
@@ -40,6 +42,7 @@ func TestOrderIsNotRepeatedWhenTheAnswerBreaksOff(t *testing.T) {
 
 // A keep-alive connection that dies under a request is what makes HTTP libraries repeat it.
 func TestOrderIsNotRepeatedOnADeadConnection(t *testing.T) {
+	t.Parallel()
 	up := upstream(t)
 	var mu sync.Mutex
 	var got []http.Header

@@ -21,6 +21,7 @@ func and(h map[string]string, name, value string) map[string]string {
 }
 
 func TestWhatIsNoSuccessIsPassedAsItIsAndNotKept(t *testing.T) {
+	t.Parallel()
 	up := upstream(t)
 	w := warmfront(t, up.URL, harness.Env{"MAX_ENTRY": "64KiB"})
 	for name, o := range map[string]harness.Override{
@@ -66,6 +67,7 @@ func TestWhatIsNoSuccessIsPassedAsItIsAndNotKept(t *testing.T) {
 }
 
 func TestErrorsOfTheServerItselfArePassed(t *testing.T) {
+	t.Parallel()
 	up := upstream(t)
 	w := warmfront(t, up.URL, nil)
 	for name, c := range map[string]struct {

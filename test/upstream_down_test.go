@@ -15,6 +15,7 @@ import (
 const unavailable = `{"error":"upstream unavailable"}`
 
 func TestStoredAnswerIsServedStaleWhileTheServerIsDown(t *testing.T) {
+	t.Parallel()
 	up := ownUpstream(t, nil)
 	w := warmfront(t, up.URL, harness.Env{"CACHE_TTL": "1s", "STALE_TTL": "1h"})
 	miss := post(t, w.URL+runPath, `{}`, "Origin: http://app.example")
@@ -60,6 +61,7 @@ func TestStoredAnswerIsServedStaleWhileTheServerIsDown(t *testing.T) {
 }
 
 func TestNothingIsServedStalePastItsTime(t *testing.T) {
+	t.Parallel()
 	up := ownUpstream(t, nil)
 	w := warmfront(t, up.URL, harness.Env{"CACHE_TTL": "300ms", "STALE_TTL": "0s"})
 	expect(t, get(t, w.URL+"/api/candles/SPY?limit=60"), 200, "X-Cache: MISS")
@@ -78,6 +80,7 @@ func TestNothingIsServedStalePastItsTime(t *testing.T) {
 }
 
 func TestStaleAnswersComeFromRedisToo(t *testing.T) {
+	t.Parallel()
 	up, r := ownUpstream(t, nil), redisServer(t)
 	env := harness.Env{"REDIS_URL": r.URL(), "CACHE_TTL": "1s", "STALE_TTL": "1h"}
 	one, two := warmfront(t, up.URL, env), warmfront(t, up.URL, env)
@@ -102,8 +105,9 @@ func TestStaleAnswersComeFromRedisToo(t *testing.T) {
 }
 
 func TestServerThatDoesNotAnswerInTimeIs504(t *testing.T) {
+	t.Parallel()
 	up := upstream(t)
-	w := warmfront(t, up.URL, harness.Env{"UPSTREAM_TIMEOUT": "700ms"})
+	w := warmfront(t, up.URL, harness.Env{"UPSTREAM_TIMEOUT": "2s"})
 	for _, c := range []struct{ name, body, header, outcome string }{
 		{"to be kept", `{}`, "X-Nothing: 1", "PASS"},
 		{"bypassed", `{}`, "X-Cache-Bypass: 1", "BYPASS"},
@@ -115,8 +119,8 @@ func TestServerThatDoesNotAnswerInTimeIs504(t *testing.T) {
 			a := post(t, w.URL+runPath, c.body, c.header)
 			expect(t, a, 504, "X-Cache: "+c.outcome)
 			expectBody(t, a, []byte(unavailable))
-			if a.Took < 600*time.Millisecond || a.Took > 10*time.Second {
-				t.Fatalf("504 after %v, expected it after 700ms\n%s", a.Took, a)
+			if a.Took < 1900*time.Millisecond || a.Took > time.Minute {
+				t.Fatalf("504 after %v, expected it after 2 s\n%s", a.Took, a)
 			}
 		})
 	}
@@ -124,6 +128,7 @@ func TestServerThatDoesNotAnswerInTimeIs504(t *testing.T) {
 }
 
 func TestAnswerThatBreaksOffIsBrokenForTheClientAndNotKept(t *testing.T) {
+	t.Parallel()
 	up := upstream(t)
 	whole := canned(strings.Repeat("x", 4000))
 	announced := and(asJSON, "Content-Length", strconv.Itoa(len(whole)))
@@ -155,6 +160,7 @@ func TestAnswerThatBreaksOffIsBrokenForTheClientAndNotKept(t *testing.T) {
 }
 
 func TestServerThatIsNotThereYetDoesNotHinderTheStart(t *testing.T) {
+	t.Parallel()
 	free, err := net.Listen("tcp", "127.0.0.1:0")
 	ok(t, err)
 	address := free.Addr().String()

@@ -9,6 +9,7 @@ import (
 )
 
 func TestTheJournalHoldsNoCredentialsAndNoAddresses(t *testing.T) {
+	t.Parallel()
 	up, r := upstream(t), redisServer(t)
 	w := warmfront(t, up.URL, warming(harness.Env{"REDIS_URL": r.URL()}))
 	for _, method := range []string{"POST"} {

@@ -10,6 +10,7 @@ import (
 
 // A run does the server's nightly jobs for it: Node finds the sets as its own code would read them.
 func TestARunSeedsTheServersOwnKeysAndTheTable(t *testing.T) {
+	t.Parallel()
 	up, r := freshUpstream(t), redisServer(t)
 	pg, err := lab.StartPostgres()
 	ok(t, err)
@@ -41,6 +42,7 @@ func TestARunSeedsTheServersOwnKeysAndTheTable(t *testing.T) {
 }
 
 func TestWithoutPriceFilesARunCorrelatesTheNexusBotsOnly(t *testing.T) {
+	t.Parallel()
 	up, r := freshUpstream(t), redisServer(t)
 	w := warmfront(t, up.URL, warming(harness.Env{"REDIS_URL": r.URL(), "PARQUET_DIR": filepath.Join(up.DataDir, "no-such-place")}))
 	expect(t, post(t, w.URL+"/_warmfront/warm", "", "Authorization: Bearer "+adminToken), 202)

@@ -108,6 +108,7 @@ func stored(t *testing.T, up *harness.Upstream, bot string) string {
 }
 
 func TestAfterASyncEveryEarlierRequestIsAHitAndSoAreBotsThatNobodyAskedFor(t *testing.T) {
+	t.Parallel()
 	up, r := freshUpstream(t), redisServer(t)
 	w := warmfront(t, up.URL, warming(harness.Env{"REDIS_URL": r.URL(), "UPSTREAM_AUTHORIZATION": adminOf(t, up)}))
 	warmNow(t, w)
@@ -150,6 +151,7 @@ func TestAfterASyncEveryEarlierRequestIsAHitAndSoAreBotsThatNobodyAskedFor(t *te
 // The server as it is: after a sync it computes from bars that it loaded before, and finds rows in its
 // cache that it computed meanwhile. With an admin's login that is cleared before anything is warmed.
 func TestAfterASyncOfAServerThatStaysBehindBacktestsAreWarmAllTheSame(t *testing.T) {
+	t.Parallel()
 	up, r := ownUpstream(t, harness.Env{"DATA_DATE_MEMORY_MS": "100"}), redisServer(t)
 	w := warmfront(t, up.URL, warming(harness.Env{
 		"REDIS_URL": r.URL(), "UPSTREAM_EMAIL": "admin@example.com", "UPSTREAM_PASSWORD": "admin-password",
@@ -176,6 +178,7 @@ func TestAfterASyncOfAServerThatStaysBehindBacktestsAreWarmAllTheSame(t *testing
 }
 
 func TestTheVariantThatABotIsStoredWithIsTheLastThatTheServerSavesMetricsOf(t *testing.T) {
+	t.Parallel()
 	up := freshUpstream(t)
 	w := warmfront(t, up.URL, warming(nil))
 	warmNow(t, w)
@@ -213,6 +216,7 @@ func progressed(t *testing.T, w *harness.Server, n int) {
 }
 
 func TestWhenTheWarmingReplicaIsKilledAnotherFinishesAndRepeatsNothing(t *testing.T) {
+	t.Parallel()
 	up, r := freshUpstream(t), redisServer(t)
 	slowly(t, up, 200)
 	env := warming(harness.Env{"REDIS_URL": r.URL(), "UPSTREAM_AUTHORIZATION": adminOf(t, up), "WARM_CONCURRENCY": "2"})
@@ -291,6 +295,7 @@ func (b *beginnings) asked() map[string]int {
 func (b *beginnings) whileUsersWaited() int { b.mu.Lock(); defer b.mu.Unlock(); return b.during }
 
 func TestAUserWaitsForNoMoreThanOneRequestOfTheRun(t *testing.T) {
+	t.Parallel()
 	up := freshUpstream(t)
 	slowly(t, up, 150)
 	seen := &beginnings{}
@@ -315,6 +320,7 @@ func TestAUserWaitsForNoMoreThanOneRequestOfTheRun(t *testing.T) {
 }
 
 func TestTheCommandShowsARunUntilItHasEnded(t *testing.T) {
+	t.Parallel()
 	up := upstream(t)
 	slowly(t, up, 50)
 	w := warmfront(t, up.URL, warming(nil))
@@ -350,6 +356,7 @@ func TestTheCommandShowsARunUntilItHasEnded(t *testing.T) {
 }
 
 func TestTheWarmEndpointIsTheAdminsOnly(t *testing.T) {
+	t.Parallel()
 	w := launched(t, "http://127.0.0.1:1", warming(nil))
 	for _, header := range [][]string{nil, {"Authorization: Bearer wrong"}, {"Authorization: " + adminToken}} {
 		for _, method := range []string{"GET", "POST", "DELETE"} {
@@ -366,6 +373,7 @@ func TestTheWarmEndpointIsTheAdminsOnly(t *testing.T) {
 }
 
 func TestSigtermLeavesARunToAnotherReplica(t *testing.T) {
+	t.Parallel()
 	up, r := freshUpstream(t), redisServer(t)
 	slowly(t, up, 200)
 	env := warming(harness.Env{"REDIS_URL": r.URL()})
@@ -373,7 +381,7 @@ func TestSigtermLeavesARunToAnotherReplica(t *testing.T) {
 	warmNow(t, leaving)
 	progressed(t, leaving, 2)
 	leaving.Stop()
-	if code, err := leaving.ExitCode(time.Second); err != nil || code != 0 {
+	if code, err := leaving.ExitCode(time.Minute); err != nil || code != 0 {
 		t.Fatalf("exit %d (%v)", code, err)
 	}
 	held, err := dialRedis(t, r).Exists(t.Context(), "warmfront:{warm}:lease").Result()

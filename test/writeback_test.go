@@ -90,6 +90,7 @@ func hits(t *testing.T, w *harness.Server, variant string) {
 }
 
 func TestWritebackLeavesTheMetricsOfTheAnswerGivenLast(t *testing.T) {
+	t.Parallel()
 	up := upstream(t)
 	w := warmfront(t, up.URL, nil)
 	closed, open := variants(t, up, w)
@@ -109,6 +110,7 @@ func TestWritebackLeavesTheMetricsOfTheAnswerGivenLast(t *testing.T) {
 }
 
 func TestWritebackAfterARestartLooksAtWhatTheServerHas(t *testing.T) {
+	t.Parallel()
 	up, r := upstream(t), redisServer(t)
 	env := harness.Env{"REDIS_URL": r.URL()}
 	w := warmfront(t, up.URL, env)
@@ -124,6 +126,7 @@ func TestWritebackAfterARestartLooksAtWhatTheServerHas(t *testing.T) {
 }
 
 func TestWritebackIsDoneBeforeTheEnd(t *testing.T) {
+	t.Parallel()
 	up := upstream(t)
 	w := warmfront(t, up.URL, nil)
 	closed, _ := variants(t, up, w)
@@ -134,6 +137,7 @@ func TestWritebackIsDoneBeforeTheEnd(t *testing.T) {
 }
 
 func TestWritebackThatTheServerRefusesIsDropped(t *testing.T) {
+	t.Parallel()
 	up := upstream(t)
 	w := warmfront(t, up.URL, nil)
 	variants(t, up, w)
@@ -152,6 +156,7 @@ func TestWritebackThatTheServerRefusesIsDropped(t *testing.T) {
 }
 
 func TestWritebackIsTriedAgainWhenTheServerIsDownForAMoment(t *testing.T) {
+	t.Parallel()
 	up := upstream(t)
 	w := warmfront(t, up.URL, nil)
 	closed, _ := variants(t, up, w)
@@ -165,6 +170,7 @@ func TestWritebackIsTriedAgainWhenTheServerIsDownForAMoment(t *testing.T) {
 }
 
 func TestWritebackOfTheLastOfTwoHitsWins(t *testing.T) {
+	t.Parallel()
 	up := upstream(t)
 	w := warmfront(t, up.URL, nil)
 	closed, open := variants(t, up, w)
@@ -184,6 +190,7 @@ func TestWritebackOfTheLastOfTwoHitsWins(t *testing.T) {
 }
 
 func TestARunOrAMetricsWriteThatPassesIsTheLastWord(t *testing.T) {
+	t.Parallel()
 	up := upstream(t)
 	w := warmfront(t, up.URL, nil)
 	closed, open := variants(t, up, w)
@@ -205,6 +212,7 @@ func TestARunOrAMetricsWriteThatPassesIsTheLastWord(t *testing.T) {
 }
 
 func TestMetricsWritebackCanBeSwitchedOff(t *testing.T) {
+	t.Parallel()
 	up := upstream(t)
 	w := warmfront(t, up.URL, harness.Env{"METRICS_WRITEBACK": "false"})
 	_, open := variants(t, up, w)
@@ -218,6 +226,7 @@ func TestMetricsWritebackCanBeSwitchedOff(t *testing.T) {
 }
 
 func TestNullsAreLeftOutOfTheWriteback(t *testing.T) {
+	t.Parallel()
 	up := upstream(t)
 	w := warmfront(t, up.URL, nil)
 	override(t, up, harness.Override{Method: "POST", Path: runPath, Status: 200, Headers: asJSON,
@@ -240,6 +249,7 @@ func TestNullsAreLeftOutOfTheWriteback(t *testing.T) {
 }
 
 func TestAuditsAndWritebackGetAlong(t *testing.T) {
+	t.Parallel()
 	up := ownUpstream(t, nil) // a run that an earlier test left behind at the shared one would save its metrics here
 	w := warmfront(t, up.URL, harness.Env{"AUDIT_RATE": "1"})
 	closed, open := variants(t, up, w)

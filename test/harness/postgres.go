@@ -46,7 +46,7 @@ func (l *Lab) StartPostgres() (*Postgres, error) {
 		return nil, fmt.Errorf("initdb: %w\n%s", err, out)
 	}
 	return retried(func() (*Postgres, error) {
-		port, err := freePort()
+		port, err := l.freePort()
 		if err != nil {
 			return nil, err
 		}

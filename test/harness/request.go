@@ -36,8 +36,9 @@ type Answer struct {
 // own.
 func NewClient() *http.Client {
 	return &http.Client{
-		Timeout:   2 * time.Minute,
-		Transport: &http.Transport{DisableCompression: true, MaxIdleConnsPerHost: 256},
+		Timeout: 2 * time.Minute,
+		// Node closes an idle connection after five seconds, and a request that is just being sent fails with it.
+		Transport: &http.Transport{DisableCompression: true, MaxIdleConnsPerHost: 256, IdleConnTimeout: 2 * time.Second},
 		CheckRedirect: func(*http.Request, []*http.Request) error {
 			return http.ErrUseLastResponse
 		},

@@ -35,11 +35,15 @@ type Server struct {
 
 // generate makes the price files once; every stand-in copies them.
 func (l *Lab) generate() error {
+	l.making.Lock()
+	defer l.making.Unlock()
 	if _, err := os.Stat(l.prices); err == nil {
 		return nil
 	}
 	script := filepath.Join(l.root, "test", "upstream", "generate-prices.mjs")
-	out, err := exec.Command("node", script, l.prices).CombinedOutput()
+	generate := exec.Command("node", script, l.prices)
+	generate.Env = append(os.Environ(), "HISTORY_DAYS="+strconv.Itoa(l.HistoryDays))
+	out, err := generate.CombinedOutput()
 	if err != nil {
 		return fmt.Errorf("generating prices: %w\n%s", err, out)
 	}
@@ -87,7 +91,7 @@ func (l *Lab) StartRedisFrom(dir string, port int) (*Redis, error) {
 
 // StartRedisCluster starts a Redis that is a cluster of one node: commands over several slots fail.
 func (l *Lab) StartRedisCluster() (*Redis, error) {
-	bus, err := freePort() // the default is 10 000 above the port, which may not exist
+	bus, err := l.freePort() // the default is 10 000 above the port, which may not exist
 	if err != nil {
 		return nil, err
 	}
@@ -115,7 +119,7 @@ func (l *Lab) startRedis(fixed int, more ...string) (*Redis, error) {
 	return retried(func() (*Redis, error) {
 		port := fixed
 		if port == 0 {
-			if port, err = freePort(); err != nil {
+			if port, err = l.freePort(); err != nil {
 				return nil, err
 			}
 		}
@@ -179,7 +183,7 @@ func (l *Lab) StartWarmfront(upstream string, env Env) (*Server, error) {
 // makes it take that port.
 func (l *Lab) LaunchWarmfront(upstream string, env Env) (*Server, error) {
 	return retried(func() (*Server, error) {
-		port, err := freePort()
+		port, err := l.freePort()
 		if err != nil {
 			return nil, err
 		}

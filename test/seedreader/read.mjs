@@ -81,7 +81,7 @@ async function candles(redis, prices) {
       FROM read_parquet('${file}') ORDER BY "Date"`)).getRowsJS()
     const want = rows.map(([date, open, high, low, close, volume, adjClose]) => ({ date, open, high, low, close, volume, adjClose }))
     const got = await redis.get(`candles:${ticker}`)
-    assert.ok(got.length > 1000, `${ticker} has ${got.length} candles`)
+    assert.ok(got.length > 250, `${ticker} has ${got.length} candles`)
     assert.deepEqual(got, want)
     assert.deepEqual(Object.keys(got[0]), Object.keys(want[0]))
   }
