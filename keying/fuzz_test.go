@@ -2,6 +2,7 @@ package keying
 
 import (
 	"encoding/json"
+	"fmt"
 	"reflect"
 	"strings"
 	"testing"
@@ -100,6 +101,47 @@ func FuzzMatch(f *testing.F) {
 		}
 		if _, err := r.Parse(param, "", nil, ByOrder); err != nil && reason(err) == "path" {
 			t.Fatalf("%q matches but can't be parsed: %v", path, err)
+		}
+	})
+}
+
+// FuzzRenaming: names given to all ids that are not pinned, whatever the strategy, change no key.
+func FuzzRenaming(f *testing.F) {
+	for _, b := range append(bodies, gate, exits(`"node-1"`, `"unknown"`), `{"id":"a","children":{"x":[{"kind":"y","id":"b","parentNodeId":"a"}]}}`) {
+		f.Add([]byte(b))
+	}
+	f.Fuzz(func(t *testing.T, payload []byte) {
+		v, err := parseObject(payload)
+		if err != nil || strings.Contains(string(payload), "zz") || strings.Contains(string(payload), "\\") {
+			return
+		}
+		s := &speller{payload: &v, numbers: map[string]int{}}
+		v.arrangeStrategy()
+		if !s.collect(&v) {
+			return
+		}
+		s.value(&v, place{})
+		findMentions(s.ids, s.texts, func(n int) { s.pinned[n] = true })
+		again, _ := parseObject(payload)
+		var rename func(v *value, identifies bool)
+		rename = func(v *value, identifies bool) {
+			if n, ok := s.numbers[v.text]; ok && v.kind == '"' && identifies && !s.pinned[n] {
+				v.text = fmt.Sprintf("zz%d", n)
+			}
+			for i := range v.kids {
+				kid := &v.kids[i]
+				rename(&kid.value, v.kind == '[' && identifies || v.kind == '{' && (kid.name == "id" && kid.kind == '"' || refers(kid.name) && kid.kind != '{'))
+			}
+		}
+		rename(&again, false)
+		renamed := again.append(nil)
+		a, err1 := route(t, "backtest").Parse("", "", []byte(`{"payload":`+string(payload)+`}`), ByOrder)
+		b, err2 := route(t, "backtest").Parse("", "", []byte(`{"payload":`+string(renamed)+`}`), ByOrder)
+		if err1 != nil || err2 != nil {
+			return
+		}
+		if a.ID() != b.ID() {
+			t.Fatalf("%q and %q, renamed, make two keys: %q and %q", payload, renamed, a.meaning, b.meaning)
 		}
 	})
 }

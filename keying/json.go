@@ -13,19 +13,21 @@ import (
 	"github.com/go-json-experiment/json/jsontext"
 )
 
-// Limits of what is keyed. maxValues bounds the memory that a hostile body can make us spend: a value
-// costs more in the tree than in the text.
+// Limits of what is keyed. maxDepth bounds every walk over a value, all of which recurse: a strategy of 170
+// nested nodes nests three times as deep in JSON. maxValues bounds the memory that a hostile body can make
+// us spend: a value costs more in the tree than in the text.
 const (
-	maxDepth  = 512
+	maxDepth  = 4096
 	maxValues = 500_000
 )
 
-// A value is a JSON value in its canonical form (RFC 8785): names sorted by UTF-16 code units, numbers
-// spelled as ECMAScript spells the double they are, strings decoded.
+// A value is a JSON value: numbers spelled as ECMAScript spells the double they are, strings decoded, names
+// in the order of the object that JSON.parse makes of the text. Where that order can't matter to the server,
+// sort gives the names the one of RFC 8785.
 type value struct {
 	kind jsontext.Kind // n f t " 0 { [
 	text string        // of a string, decoded; of a number, its canonical spelling
-	kids []member      // of an object, sorted by name; of an array, nameless
+	kids []member      // of an object, by name; of an array, nameless
 }
 
 type member struct {
@@ -46,28 +48,37 @@ func object(pairs ...any) value {
 	return v
 }
 
-func (v *value) find(name string) (int, bool) {
-	return slices.BinarySearchFunc(v.kids, name, func(m member, name string) int { return compareUTF16(m.name, name) })
+func (v *value) find(name string) int {
+	return slices.IndexFunc(v.kids, func(m member) bool { return m.name == name })
 }
 
 func (v *value) get(name string) *value {
-	if i, ok := v.find(name); ok {
+	if i := v.find(name); i >= 0 {
 		return &v.kids[i].value
 	}
 	return nil
 }
 
+// set gives a member of an object a value. An object that was sorted stays so.
 func (v *value) set(name string, e value) {
-	i, ok := v.find(name)
-	if !ok {
+	i := v.find(name)
+	if i < 0 {
+		if i = slices.IndexFunc(v.kids, func(m member) bool { return compareUTF16(m.name, name) > 0 }); i < 0 {
+			i = len(v.kids)
+		}
 		v.kids = slices.Insert(v.kids, i, member{name: name})
 	}
 	v.kids[i].value = e
 }
 
-func (v *value) drop(name string) {
-	if i, ok := v.find(name); ok {
-		v.kids = slices.Delete(v.kids, i, i+1)
+func (v *value) drop(names ...string) {
+	v.kids = slices.DeleteFunc(v.kids, func(m member) bool { return slices.Contains(names, m.name) })
+}
+
+// sort puts the names of an object in the order of RFC 8785, section 3.2.3.
+func (v *value) sort() {
+	if v.kind == '{' {
+		slices.SortFunc(v.kids, func(a, b member) int { return compareUTF16(a.name, b.name) })
 	}
 }
 
@@ -82,7 +93,7 @@ func (v *value) integer() (int, bool) {
 	return n, err == nil
 }
 
-// append writes v in its RFC 8785 form.
+// append writes v as RFC 8785 spells values, names in the order that they have.
 func (v value) append(b []byte) []byte {
 	switch v.kind {
 	case '{', '[':
@@ -130,11 +141,14 @@ func parseObject(body []byte) (value, error) {
 	return v, nil
 }
 
-// A parser shares one copy of its source among all the strings that it returns.
+// A parser shares one copy of its source among all the strings that it returns, and few arrays among the
+// members of all objects.
 type parser struct {
 	src   string
 	dec   *jsontext.Decoder
 	count int
+	open  []member // of the containers being read, the innermost last
+	room  []member // where those of the ones that were read are kept
 }
 
 func (p *parser) value() (value, error) {
@@ -168,6 +182,7 @@ func (p *parser) value() (value, error) {
 // container reads members or elements up to and including the closing delimiter.
 func (p *parser) container(kind jsontext.Kind) (value, error) {
 	v := value{kind: kind}
+	start := len(p.open)
 	for {
 		if k := p.dec.PeekKind(); k == '}' || k == ']' {
 			break
@@ -182,15 +197,60 @@ func (p *parser) container(kind jsontext.Kind) (value, error) {
 		if m.value, err = p.value(); err != nil {
 			return v, err
 		}
-		v.kids = append(v.kids, m)
+		p.open = append(p.open, m)
 	}
 	if _, err := p.dec.ReadToken(); err != nil {
 		return v, syntax(err)
 	}
+	v.kids = p.keep(p.open[start:])
+	p.open = p.open[:start]
 	if kind == '{' {
-		slices.SortFunc(v.kids, func(a, b member) int { return compareUTF16(a.name, b.name) })
+		v.indicesFirst()
 	}
 	return v, nil
+}
+
+// maxRoom is for how many members room is made at a time.
+const maxRoom = 512
+
+func (p *parser) keep(list []member) []member {
+	if cap(p.room)-len(p.room) < len(list) {
+		p.room = make([]member, 0, max(len(list), min(2*cap(p.room), maxRoom), 8))
+	}
+	start := len(p.room)
+	p.room = append(p.room, list...)
+	return p.room[start:len(p.room):len(p.room)]
+}
+
+// indicesFirst moves names that are array indices to the front, in ascending order: the order of the
+// properties of a JavaScript object (ECMA-262, OrdinaryOwnPropertyKeys).
+func (v *value) indicesFirst() {
+	index := func(m member) bool { _, ok := arrayIndex(m.name); return ok }
+	if !slices.ContainsFunc(v.kids, index) {
+		return
+	}
+	slices.SortStableFunc(v.kids, func(a, b member) int {
+		i, aIs := arrayIndex(a.name)
+		j, bIs := arrayIndex(b.name)
+		switch {
+		case aIs && bIs:
+			return cmp.Compare(i, j)
+		case aIs:
+			return -1
+		case bIs:
+			return 1
+		}
+		return 0
+	})
+}
+
+// arrayIndex reads the one spelling of an integer below 2³²-1.
+func arrayIndex(name string) (uint64, bool) {
+	if name == "" || name[0] < '0' || name[0] > '9' || name[0] == '0' && len(name) > 1 {
+		return 0, false
+	}
+	n, err := strconv.ParseUint(name, 10, 32)
+	return n, err == nil && n < math.MaxUint32
 }
 
 // raw reads a scalar and returns its spelling.

@@ -2,6 +2,9 @@
 // the answer depends on, in one canonical spelling, and nothing else. Two requests that mean the same
 // share a key, two that could be answered differently never do; what can't be decided is not keyed.
 //
+// Canonical is RFC 8785 but for the order of names, which is kept as sent where the server minds it (see
+// arrange), and for the ids in a strategy, which are numbered (see spell).
+//
 // The package knows neither HTTP servers nor stores: it is handed a method, a path, a query, a body,
 // the revisions of the bots named and the date of the data, and gives keys and verdicts. Section and
 // trap numbers in comments are those of the upstream contract.
@@ -110,7 +113,7 @@ type Data struct {
 }
 
 // Key is the request's key: "<kind>:<bot>:<sha256>:<date>", where bot is the escaped bot id or "-" and the
-// hash is over the RFC 8785 form of the route, the request's meaning, the revision parts that count for
+// hash is over the canonical form of the route, the request's meaning, the revision parts that count for
 // the route, and the data. revs is parallel to q.Bots.
 func (q *Request) Key(revs []Revision, d Data) (string, error) {
 	if !isDate(d.Date) {

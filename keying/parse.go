@@ -62,6 +62,7 @@ func (r *Route) parse(param, rawQuery string, body []byte, ids IDs) (*Request, e
 
 // canonicalise leaves one spelling of a request among those that mean the same.
 func (r *Route) canonicalise(q *Request, in *input) error {
+	in.body.arrange()
 	if r.Name == "run-backtest" {
 		q.force(in.body)
 	}
@@ -77,26 +78,34 @@ func (r *Route) canonicalise(q *Request, in *input) error {
 	if err := r.parsePayload(in); err != nil {
 		return err
 	}
+	if r.payload != noPayload {
+		in.dropUnusedIndicators()
+	}
 	if r.read == nil {
 		return nil
 	}
 	return r.read(q, in)
 }
 
-// parsePayload puts the strategy inside a string in the string's place (trap 2).
+// parsePayload puts the strategy inside a string in the string's place (trap 2), in its canonical form.
 func (r *Route) parsePayload(in *input) error {
 	p := in.body.get("payload")
-	if r.payload != requiredPayload || p != nil && p.kind == '{' {
+	switch {
+	case r.payload == noPayload:
 		return nil
-	}
-	if p == nil || p.kind != '"' {
+	case p != nil && p.kind == '{':
+	case r.payload == optionalPayload:
+		return nil
+	case p == nil || p.kind != '"':
 		return faulty("payload", "the payload is neither an object nor a string")
+	default:
+		inner, err := parseObject([]byte(p.text))
+		if err != nil {
+			return err
+		}
+		*p = inner
 	}
-	inner, err := parseObject([]byte(p.text))
-	if err != nil {
-		return err
-	}
-	in.body.set("payload", inner)
+	p.arrangeStrategy()
 	return nil
 }
 

@@ -25,7 +25,10 @@ func TestRequestsThatMeanTheSameShareAKey(t *testing.T) {
 		{"backtest", `{"payload":` + strategy + `}`, `{"payload":` + quoted(strategy) + `}`},
 		{"backtest", `{"payload":` + strategy + `}`, `{"payload":` + quoted(" "+strategy+"\n") + `,"mode":"CC","costBps":5,"customIndicators":[],"benchmarkTicker":"SPY","engine":"node"}`},
 		{"backtest", `{"payload":` + strategy + `}`, `{"payload":` + strings.ReplaceAll(strategy, "n1", "zz9") + `}`},
-		{"backtest", `{"payload":{"id":"a","collapsed":true,"bgColor":"red"}}`, `{"payload":{"id":"b","bgColor":null}}`},
+		{"backtest", `{"payload":{"id":"a","kind":"basic","collapsed":true,"bgColor":"red"}}`, `{"payload":{"kind":"basic","id":"b","bgColor":null}}`},
+		{"backtest", `{"payload":{"kind":"basic","title":"a"}}`, `{"payload":{"kind":"basic","title":"b"}}`},
+		{"backtest", `{"payload":{},"costBps":1,"splitConfig":{"enabled":true,"strategy":"x"}}`, `{"splitConfig":{"strategy":"x","enabled":true},"costBps":1,"payload":{}}`},
+		{"backtest", `{"payload":{"a":1,"2":2,"1":3}}`, `{"payload":{"1":3,"2":2,"a":1}}`},
 		{"backtest", `{"payload":{"id":"a","parentNodeId":"a"}}`, `{"payload":{"id":"b","parentNodeId":"b"}}`},
 		{"backtest", `{"payload":{"id":"ab","x":"abc cab"}}`, `{"payload":{"id":"q","x":"abc cab"}}`},
 		{"sanity", `{"payload":{}}`, `{"payload":"{}","years":5,"blockSize":7,"shards":10,"seed":42,"benchmarkTicker":"SPY","mode":"CC","costBps":5}`},
@@ -61,7 +64,9 @@ func TestRequestsThatCouldDifferNeverShareAKey(t *testing.T) {
 		{"backtest", `{"payload":{}}`, `{"payload":{},"splitConfig":null}`},
 		{"backtest", `{"payload":{}}`, `{"payload":{},"engine":"rust"}`},
 		{"backtest", `{"payload":{"title":"a"}}`, `{"payload":{"title":"b"}}`},
-		{"backtest", `{"payload":{"collapsed":{}}}`, `{"payload":{}}`},
+		{"backtest", `{"payload":{"kind":"basic","collapsed":{}}}`, `{"payload":{"kind":"basic"}}`},
+		{"backtest", `{"payload":{"a":1,"b":2}}`, `{"payload":{"b":2,"a":1}}`},
+		{"backtest", `{"payload":{"a":1,"01":2}}`, `{"payload":{"01":2,"a":1}}`},
 		{"backtest", `{"payload":{},"collapsed":true}`, `{"payload":{}}`},
 		{"backtest", `{"payload":{"positions":["A","B"]}}`, `{"payload":{"positions":["B","A"]}}`},
 		{"backtest", `{"payload":{"a":[{"id":"x"},{"id":"y"}]}}`, `{"payload":{"a":[{"id":"x"},{"id":"x"}]}}`},
@@ -78,7 +83,7 @@ func TestRequestsThatCouldDifferNeverShareAKey(t *testing.T) {
 		{"backtest", `{"payload":{"parentNodeId":"=a"}}`, `{"payload":{"parentNodeId":"a"}}`},
 		{"backtest", `{"payload":{"id":1}}`, `{"payload":{"id":2}}`},
 		{"backtest", `{"payload":{"id":""}}`, `{"payload":{"id":"a"}}`},
-		{"backtest", `{"payload":{},"customIndicators":[{"id":"a"}]}`, `{"payload":{},"customIndicators":[{"id":"b"}]}`},
+		{"backtest", `{"payload":{"x":"custom:a"},"customIndicators":[{"id":"a"}]}`, `{"payload":{"x":"custom:a"},"customIndicators":[{"id":"b"}]}`},
 		{"backtest", `{"payload":{"id":"a"},"customIndicators":[{"id":"a"}]}`, `{"payload":{"id":"b"},"customIndicators":[{"id":"a"}]}`},
 		{"sanity", `{"payload":{}}`, `{"payload":{},"seed":43}`},
 		{"sanity", `{"payload":{}}`, `{"payload":{},"years":null}`},
@@ -132,8 +137,8 @@ func TestWhatCannotBeReadInOneWayIsNotKeyed(t *testing.T) {
 		{"backtest", "", "", `{"payload":` + quoted(`{"a":1,"a":1}`) + `}`, "duplicate-name"},
 		{"backtest", "", "", `{"payload":{"a":1e400}}`, "number"}, {"backtest", "", "", `{"payload":{"a":-0}}`, "number"},
 		{"backtest", "", "", `{"payload":{"a":-0.0e3}}`, "number"}, {"backtest", "", "", `{"payload":"{\"a\":-1e999}"}`, "number"},
-		{"backtest", "", "", deep(600), "nesting"}, {"backtest", "", "", deep(512), "nesting"},
-		{"backtest", "", "", `{"payload":` + quoted(nested(513)) + `}`, "nesting"},
+		{"backtest", "", "", deep(5000), "nesting"}, {"backtest", "", "", deep(maxDepth), "nesting"},
+		{"backtest", "", "", `{"payload":` + quoted(nested(maxDepth+1)) + `}`, "nesting"}, {"backtest", "", "", deep(100_000), "nesting"},
 		{"backtest", "", "", `{"payload":{"a":[` + strings.Repeat("0,", maxValues) + `0]}}`, "size"},
 		{"backtest", "", "", ``, "payload"}, {"backtest", "", "", `{"payload":null}`, "payload"}, {"backtest", "", "", `{"payload":[]}`, "payload"},
 		{"backtest", "", "", `{"payload":"[]"}`, "json"}, {"backtest", "", "", `{"payload":""}`, "json"}, {"sanity", "", "", `{"payload":"{} {}"}`, "json"},
@@ -171,7 +176,8 @@ func TestAReasonNeverQuotesTheRequest(t *testing.T) {
 }
 
 func TestNestingIsAllowedUpToItsLimitInsideAndOut(t *testing.T) {
-	ask(t, "backtest", "", "", `{"payload":`+nested(511)+`}`)
-	ask(t, "backtest", "", "", `{"payload":`+quoted(nested(512))+`}`)
-	ask(t, "run-backtest", "b", "", nested(512))
+	ask(t, "backtest", "", "", `{"payload":`+nested(maxDepth-1)+`}`)
+	ask(t, "backtest", "", "", `{"payload":`+quoted(nested(maxDepth))+`}`)
+	ask(t, "run-backtest", "b", "", nested(maxDepth))
+	revision(t, `{"bot":{"payload":`+quoted(nested(maxDepth))+`}}`)
 }

@@ -172,11 +172,11 @@ func TestExactIDsAreKeyedAsSpelled(t *testing.T) {
 		}
 		return keyOf(t, q)
 	}
-	a, b := `{"payload":{"id":"a","collapsed":true}}`, `{"payload":{"id":"b"}}`
+	a, b := `{"payload":{"id":"a","kind":"basic","collapsed":true}}`, `{"payload":{"id":"b","kind":"basic"}}`
 	if key(a, Exact) == key(b, Exact) || key(a, ByOrder) != key(b, ByOrder) || key(a, Exact) == key(a, ByOrder) {
 		t.Error("exact ids must count, and never share keys with renamed ones")
 	}
-	if key(`{"payload":{"id":"b","collapsed":1}}`, Exact) != key(b, Exact) || key(`{"payload":"{\"id\":\"b\"}"}`, Exact) != key(b, Exact) {
+	if key(`{"payload":{"id":"b","kind":"basic","collapsed":1}}`, Exact) != key(b, Exact) || key(`{"payload":"{\"kind\":\"basic\",\"id\":\"b\"}"}`, Exact) != key(b, Exact) {
 		t.Error("all but the ids is canonical still")
 	}
 }

@@ -60,8 +60,7 @@ func RevisionOf(body []byte) (Revision, error) {
 	updated := updatedAt(&bot)
 	payload := bot.get("payload")
 	rev := Revision{Settings: updated}
-	rev.Strategy, rev.Uses = strategyHash(payload, ByOrder)
-	rev.Exact, _ = strategyHash(payload, Exact)
+	rev.readStrategy(payload)
 	if rev.Strategy == "" {
 		rev.Strategy, rev.Exact = updated, updated
 	}
@@ -85,25 +84,28 @@ func updatedAt(bot *value) string {
 	return ""
 }
 
-// strategyHash is the hash of a payload's meaning, "" when none is shown, and the tickers in it. What isn't a strategy in JSON (a
-// compressed one, say) counts as it is spelled.
-func strategyHash(payload *value, ids IDs) (sum, uses string) {
+// readStrategy takes the hashes of a payload's meaning, none when none is shown, and the tickers in it. What
+// isn't a strategy in JSON (a compressed one, say) counts as it is spelled.
+func (r *Revision) readStrategy(payload *value) {
 	if payload == nil || payload.kind == 'n' || payload.kind == '"' && payload.text == "" {
-		return "", ""
+		return
 	}
-	meant := *payload
-	if meant.kind == '"' {
-		inner, err := parseObject([]byte(meant.text))
+	if payload.kind == '"' {
+		inner, err := parseObject([]byte(payload.text))
 		if err != nil {
-			return hash([]byte("raw:" + meant.text)), ""
+			r.Strategy = hash([]byte("raw:" + payload.text))
+			r.Exact = r.Strategy
+			return
 		}
-		meant = inner
+		payload = &inner
 	}
-	if meant.kind == '{' && len(meant.kids) == 0 {
-		return "", "" // an empty strategy is as good as a hidden one
+	if payload.kind == '{' && len(payload.kids) == 0 {
+		return // an empty strategy is as good as a hidden one
 	}
-	uses = strings.Join(tickersIn(&meant, nil), ",")
-	return hash(spell(&meant, &meant, nil, ids)), uses
+	payload.arrangeStrategy()
+	r.Uses = strings.Join(tickersIn(payload, nil), ",")
+	r.Strategy = hash(spell(payload, payload, nil, ByOrder))
+	r.Exact = hash(spell(payload, payload, nil, Exact))
 }
 
 // metricsHash covers the saved metrics that the bot shows, but for the times of saving.

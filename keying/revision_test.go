@@ -74,7 +74,7 @@ func TestABotThatShowsNothingHasNoRevision(t *testing.T) {
 }
 
 func TestExactRevisionsTellRenamedStrategiesApart(t *testing.T) {
-	a, b := revision(t, `{"payload":{"id":"a"}}`), revision(t, `{"payload":{"id":"b","bgColor":1}}`)
+	a, b := revision(t, `{"payload":{"id":"a","kind":"basic"}}`), revision(t, `{"payload":{"id":"b","kind":"basic","bgColor":1}}`)
 	if a.Exact == b.Exact || a.Exact == "" || a.Strategy != b.Strategy {
 		t.Errorf("%+v %+v", a, b)
 	}

@@ -1,8 +1,9 @@
 package keying
 
 import (
-	"slices"
 	"strings"
+
+	"warmfront/keying/rule"
 )
 
 // A strategy's ids are random and new in each request (trap 2), so a key holds numbers in their place.
@@ -14,74 +15,83 @@ import (
 //     with "=" before them, so none can be taken for a number.
 //   - All other strings and names are written as they are. An id that occurs in one of them, alone or
 //     inside, could matter by its spelling: such an id is pinned, that is, its spelling is hashed
-//     beside its number.
+//     beside its number. So is one whose spelling means something to JavaScript (see ordinary).
 //   - So with equal keys, the ids that one request has under the numbers map one to one to those of the
 //     other, the map leaves every pinned id as it is, and applied to the one request it gives the other.
 //
 // That the server's answer doesn't change under such a renaming is what the contract infers and the
-// audit checks; Exact is the way back.
+// audit checks; Exact is the way back. What the canonical text leaves out or sorts is for arrange to say.
 
-// maxID is how long an id may be to be renamed; maxSteps bounds the search for ids inside strings, after
-// which a request keeps its ids as they are.
-const (
-	maxID    = 128
-	maxSteps = 1 << 22
-)
+// maxWords bounds the memory that the search for ids takes: with more words in its ids a request keeps
+// them as they are.
+const maxWords = 1 << 20
 
 // A speller writes a request with its ids numbered.
 type speller struct {
 	payload, literal *value // the strategy; the part where everything is kept as spelled
 	exact            bool
 
-	out     []byte
-	numbers map[string]int
-	ids     []string // by number
-	pinned  []bool   // by number
-	lengths []int    // of ids, ascending
-	steps   int
+	out      []byte
+	numbers  map[string]int
+	ids      []string // by number
+	pinned   []bool   // by number
+	words    int      // in ids
+	texts    []string // where ids may be mentioned
+	shortest int      // of ids
 }
 
-// spell writes whole in canonical form with the ids of payload, a part of it, renamed by order. Nothing
-// inside literal, another part of it (the user's own indicators), is rewritten. Either may be nil. Where the
-// search for ids in strings would take too long, all ids stay as they are.
+// spell writes whole with the ids of payload, a part of it, renamed by order. Nothing inside literal,
+// another part of it (the user's own indicators), is rewritten. Either may be nil. Where an id is an object or
+// an array, which JavaScript may turn into a text or not, all ids stay as they are.
 func spell(whole, payload, literal *value, ids IDs) []byte {
 	s := &speller{payload: payload, literal: literal, exact: ids == Exact, numbers: map[string]int{}}
+	if !s.exact && payload != nil && (!s.collect(payload) || s.words > maxWords) {
+		return spell(whole, payload, literal, Exact)
+	}
 	mode := "exact"
 	if !s.exact {
 		mode = "order"
-		if payload != nil {
-			s.collect(payload)
-		}
-		slices.Sort(s.lengths)
-		s.lengths = slices.Compact(s.lengths)
 	}
 	s.out = append(s.out, `{"ids":"`+mode+`","meaning":`...)
 	s.value(whole, place{})
-	if s.steps > maxSteps {
-		return spell(whole, payload, literal, Exact)
-	}
+	findMentions(s.ids, s.texts, func(n int) { s.pinned[n] = true })
 	s.out = append(s.out, `,"pinned":`...)
 	s.out = s.pins().append(s.out)
 	return append(s.out, '}')
 }
 
-// collect numbers the ids below v in canonical order.
-func (s *speller) collect(v *value) {
+// collect numbers the ids below v in canonical order. It reports whether they can be renamed.
+func (s *speller) collect(v *value) bool {
 	for i := range v.kids {
 		m := &v.kids[i]
-		if v.kind == '{' && uiOnly(m) {
-			continue
-		}
-		if v.kind == '{' && m.name == "id" && m.kind == '"' {
-			if _, known := s.numbers[m.text]; !known && m.text != "" && len(m.text) <= maxID {
-				s.numbers[m.text] = len(s.ids)
-				s.ids = append(s.ids, m.text)
-				s.lengths = append(s.lengths, len(m.text))
+		if v.kind == '{' && m.name == "id" {
+			if !m.scalar() && !rule.Off(rule.SpecialIDs) {
+				return false
+			}
+			if m.kind == '"' {
+				s.add(m.text)
 			}
 		}
-		s.collect(&m.value)
+		if !s.collect(&m.value) {
+			return false
+		}
 	}
-	s.pinned = append(s.pinned, make([]bool, len(s.ids)-len(s.pinned))...)
+	return true
+}
+
+func (s *speller) add(id string) {
+	if _, known := s.numbers[id]; known || id == "" || len(id) > maxID {
+		return
+	}
+	s.numbers[id] = len(s.ids)
+	s.ids = append(s.ids, id)
+	s.pinned = append(s.pinned, !ordinary(id) && !rule.Off(rule.SpecialIDs))
+	if len(s.ids) == 1 || len(id) < s.shortest {
+		s.shortest = len(id)
+	}
+	for t := id; t != ""; s.words++ {
+		_, t = cutWord(t)
+	}
 }
 
 // pins lists the pinned ids by number.
@@ -118,24 +128,18 @@ func (s *speller) value(v *value, at place) {
 		s.out = append(s.out, ']')
 	case '"':
 		s.text(v.text, at)
-	default:
-		s.mention(v.text) // a number could be an id to JavaScript's objects, whose names are strings
+	default: // a number could be an id to JavaScript's objects, whose names are strings: see ordinary
 		s.out = append(s.out, v.text...)
 	}
 }
 
 func (s *speller) object(v *value, at place) {
 	s.out = append(s.out, '{')
-	first := true
 	for i := range v.kids {
 		m := &v.kids[i]
-		if at.inPayload && uiOnly(m) {
-			continue
-		}
-		if !first {
+		if i > 0 {
 			s.out = append(s.out, ',')
 		}
-		first = false
 		s.mention(m.name)
 		s.out = append(quote(s.out, m.name), ':')
 		inner := at
@@ -159,12 +163,6 @@ func (s *speller) text(t string, at place) {
 	s.out = quote(s.out, "="+t)
 }
 
-// uiOnly reports whether a field of a strategy is the editor's own (trap 2). Only a scalar is: an object
-// of such a name could be anything.
-func uiOnly(m *member) bool {
-	return (m.name == "collapsed" || m.name == "bgColor") && m.scalar()
-}
-
 // refers reports whether the value of a field names a node, condition or item, or several.
 func refers(name string) bool {
 	name = strings.TrimSuffix(name, "s")
@@ -175,28 +173,9 @@ func refers(name string) bool {
 	return strings.HasSuffix(name, "NodeId") || strings.HasSuffix(name, "ConditionId") || strings.HasSuffix(name, "ItemId")
 }
 
-// mention pins every id that occurs in t between characters that aren't both alphanumeric, at either end:
-// "node-1" in "branch:node-1-2", not in "xnode-1".
+// mention notes a text: every id that is mentioned in it gets pinned.
 func (s *speller) mention(t string) {
-	if len(s.lengths) == 0 || len(t) < s.lengths[0] {
-		return
-	}
-	for from := 0; from < len(t) && s.steps <= maxSteps; from++ {
-		if from > 0 && alphanumeric(t[from-1]) && alphanumeric(t[from]) {
-			continue
-		}
-		for _, n := range s.lengths {
-			s.steps++
-			to := from + n
-			if to > len(t) {
-				break
-			}
-			if to < len(t) && alphanumeric(t[to-1]) && alphanumeric(t[to]) {
-				continue
-			}
-			if number, ok := s.numbers[t[from:to]]; ok {
-				s.pinned[number] = true
-			}
-		}
+	if len(s.ids) > 0 && len(t) >= s.shortest {
+		s.texts = append(s.texts, t)
 	}
 }

@@ -55,11 +55,12 @@ func TestEditedBackIsTheOldAnswerAgain(t *testing.T) {
 	t.Parallel()
 	up := upstream(t)
 	w := warmfront(t, up.URL, nil)
-	before := payload(t, up, "bot-7")
+	before, again := payload(t, up, "bot-7"), payload(t, up, "bot-7")
+	edit(t, up, w.URL, "bot-7", map[string]any{"payload": before})
 	old := post(t, w.URL+runPath, `{}`)
 	edit(t, up, w.URL, "bot-7", map[string]any{"payload": payload(t, up, "bot-9")})
 	expect(t, post(t, w.URL+runPath, `{}`), 200, "X-Cache: MISS")
-	edit(t, up, w.URL, "bot-7", map[string]any{"payload": before}) // with other ids than at first
+	edit(t, up, w.URL, "bot-7", map[string]any{"payload": again}) // with other ids than at first
 	a := post(t, w.URL+runPath, `{}`)
 	expect(t, a, 200, "X-Cache: HIT")
 	sameBody(t, a, old)

@@ -46,4 +46,10 @@ const (
 	ContentTypeSent Rule = "content-type-sent"
 	// OriginShown: what is learned of an Origin is learned from a request that showed it to the server.
 	OriginShown Rule = "origin-shown"
+	// OrderKept: names keep the order they were sent in, but where the engine reads them by name (trap 17).
+	OrderKept Rule = "order-kept"
+	// SpecialIDs: ids that JavaScript takes for something else than a name are keyed as spelled (trap 18).
+	SpecialIDs Rule = "special-ids"
+	// EditorsFields: the editor's fields are left out of nodes only; in a condition they count (trap 17).
+	EditorsFields Rule = "editors-fields"
 )
