@@ -48,8 +48,9 @@ type Config struct {
 	ParquetDir              string `env:"PARQUET_DIR" takes:"a path" meaning:"where the price files are: enables the candle and indicator jobs"`
 	CorrelationsDatabaseURL Secret `env:"CORRELATIONS_DATABASE_URL" takes:"postgres:// or postgresql://" meaning:"Postgres that holds nexus_correlations"`
 
-	Access           Access `env:"ACCESS" envDefault:"auto" takes:"public, granted or auto" meaning:"public: a stored answer serves everyone; granted: it serves a caller whose credentials had a 2xx for the same bot in the last 5 minutes; auto: asks the upstream which"`
-	MetricsWriteback bool   `env:"METRICS_WRITEBACK" envDefault:"true" takes:"true or false" meaning:"keep a bot's saved metrics as the server would have: a hit on another variant than the one last saved sends PUT /api/bots/:id/metrics"`
+	Access            Access   `env:"ACCESS" envDefault:"auto" takes:"public, granted or auto" meaning:"public: a stored answer serves everyone; granted: it serves a caller whose credentials had a 2xx for the same bot in the last 5 minutes; auto: asks the upstream which"`
+	CredentialHeaders []string `env:"CREDENTIAL_HEADERS" takes:"a comma list of header names" meaning:"request headers that tell who asks, besides Authorization, Cookie and the common API-key headers"`
+	MetricsWriteback  bool     `env:"METRICS_WRITEBACK" envDefault:"true" takes:"true or false" meaning:"keep a bot's saved metrics as the server would have: a hit on another variant than the one last saved sends PUT /api/bots/:id/metrics"`
 
 	BypassHeader string `env:"BYPASS_HEADER" envDefault:"X-Cache-Bypass" takes:"a header name of its own" meaning:"the request header that goes past the cache"`
 	BypassToken  Secret `env:"BYPASS_TOKEN" takes:"printable text without spaces and ';'" meaning:"when set, the bypass header works only as <mode>;<token>"`

@@ -109,10 +109,27 @@ func isLine(s string) bool {
 	return strings.IndexFunc(s, func(r rune) bool { return r < ' ' && r != '\t' || r == 0x7f }) < 0
 }
 
+// areHeaders: names of fields that reach the server and may differ from caller to caller.
+func areHeaders(names []string) bool {
+	return !slices.ContainsFunc(names, func(name string) bool {
+		name = strings.ToLower(strings.TrimSpace(name))
+		switch name {
+		case "connection", "content-length", "host", "keep-alive", "te", "trailer", "transfer-encoding", "upgrade":
+			return true
+		}
+		return !isToken(name) || strings.HasPrefix(name, "proxy-")
+	})
+}
+
+// isToken: RFC 9110, section 5.6.2.
+func isToken(s string) bool {
+	return s != "" && isWord(s) && !strings.ContainsAny(s, `"(),/:;<=>?@[\]{}`)
+}
+
 // isHeaderOfItsOwn: a token (RFC 9110, section 5.6.2) that means nothing else to a client, a server
 // or Warmfront already.
 func isHeaderOfItsOwn(name string) bool {
-	if name == "" || !isWord(name) || strings.ContainsAny(name, `"(),/:;<=>?@[\]{}`) {
+	if !isToken(name) {
 		return false
 	}
 	name = strings.ToLower(name)

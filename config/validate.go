@@ -50,6 +50,7 @@ func (c *Config) validate(given func(reflect.StructField) string) error {
 		{variable: "UPSTREAM_AUTHORIZATION", ok: c.UpstreamAuthorization == "" || c.UpstreamEmail == "", beside: "UPSTREAM_EMAIL"},
 		{variable: "AUDIT_RATE", ok: c.AuditRate >= 0 && c.AuditRate <= 1},
 		{variable: "CORRELATIONS_DATABASE_URL", ok: c.CorrelationsDatabaseURL == "" || isPostgres(string(c.CorrelationsDatabaseURL))},
+		{variable: "CREDENTIAL_HEADERS", ok: areHeaders(c.CredentialHeaders)},
 		{variable: "BYPASS_HEADER", ok: isHeaderOfItsOwn(c.BypassHeader)},
 		{variable: "BYPASS_TOKEN", ok: isWord(string(c.BypassToken)) && !strings.Contains(string(c.BypassToken), ";")},
 		{variable: "ADMIN_TOKEN", ok: isWord(string(c.AdminToken))},

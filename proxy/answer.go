@@ -75,12 +75,6 @@ func (p *Proxy) answer(w http.ResponseWriter, a *ask, res *result, joined bool) 
 	}
 }
 
-// shareable reports whether an answer that is not stored may still serve all who waited for it.
-func shareable(raw *rawAnswer) bool {
-	return len(raw.header["Set-Cookie"]) == 0 && !isPrivate(raw.header) &&
-		raw.status != http.StatusUnauthorized && raw.status != http.StatusForbidden
-}
-
 // answerEntry serves a stored answer: status, body and end-to-end header as the server gave them,
 // with the CORS fields of whoever asks now.
 func (p *Proxy) answerEntry(w http.ResponseWriter, a *ask, e *store.Entry, how outcome, tier string, s cacheStatus) {

@@ -149,6 +149,7 @@ func (u *audit) consider(a *ask, e *store.Entry) {
 		}
 		defer u.turn.giveBack()
 		again.bots.Credentials = u.p.ownCredentials(u.ctx)
+		again.caller = caller{fields: again.bots.Credentials}
 		maps.Copy(again.sent, again.bots.Credentials)
 		u.run(again, e)
 	}()

@@ -7,6 +7,8 @@ import (
 	"crypto/sha256"
 	"encoding/hex"
 	"errors"
+	"fmt"
+	"maps"
 	"net/http"
 	"slices"
 	"strings"
@@ -49,17 +51,6 @@ func newGrants(b *board.Board, client redis.UniversalClient, prefix string) *gra
 	return &grants{board: b, redis: client, prefix: prefix + "{board}:grant:", secret: rand.Text(), until: map[string]time.Time{}, barred: map[string]time.Time{}}
 }
 
-// credentials are the fields that tell who asks, of those that the server gets to see (endToEnd).
-func credentials(h http.Header) http.Header {
-	c := http.Header{}
-	for _, name := range []string{"Authorization", "Cookie"} {
-		if values := h[name]; len(values) > 0 {
-			c[name] = values
-		}
-	}
-	return c
-}
-
 // A claim is what a request of a caller lets it have, if the server lets it have that. All names in it are of the
 // caller.
 type claim struct {
@@ -73,8 +64,8 @@ type claim struct {
 // claim gives the claim of a request; nil for a caller without credentials. What a server lets somebody have of
 // several bots at once says nothing about each: it may have looked at none, or have left some out.
 func (g *grants) claim(a *ask) *claim {
-	caller := credentials(a.sent)
-	if len(caller) == 0 {
+	caller := a.caller
+	if caller.anonymous() {
 		return nil
 	}
 	c := &claim{}
@@ -106,20 +97,17 @@ func (g *grants) epochs(c *claim) (epochs []uint64) {
 	return epochs
 }
 
-func (g *grants) name(caller http.Header, about string) string {
+// name is a keyed hash of the caller and of what it is about.
+func (g *grants) name(c caller, about string) string {
 	secret := g.board.Secret()
 	if secret == "" {
 		secret = g.secret
 	}
 	mac := hmac.New(sha256.New, []byte(secret))
-	for _, name := range []string{"Authorization", "Cookie"} {
-		for _, v := range caller[name] {
-			mac.Write([]byte(v))
-			mac.Write([]byte{0})
-		}
-		mac.Write([]byte{1})
+	for _, name := range slices.Sorted(maps.Keys(c.fields)) {
+		fmt.Fprintf(mac, "%s %q\n", name, c.fields[name])
 	}
-	mac.Write([]byte(about))
+	fmt.Fprintf(mac, "%q\n%s", c.query, about)
 	return hex.EncodeToString(mac.Sum(nil)[:16])
 }
 
@@ -265,8 +253,8 @@ func (a *ask) may(open bool) bool { return !a.private || open || a.granted }
 // watchRefusal ends a caller's grant for a bot when the server refuses it something else about that bot.
 func (p *Proxy) watchRefusal(w http.ResponseWriter, r *http.Request) http.ResponseWriter {
 	bot := botOf(r.URL.EscapedPath()).Name
-	caller := credentials(endToEnd(r.Header))
-	if bot == "" || len(caller) == 0 || !strings.HasPrefix(strings.ToLower(r.URL.Path), "/api/bots/") {
+	caller := p.creds.of(endToEnd(r.Header), r.URL.RawQuery)
+	if bot == "" || caller.anonymous() || !strings.HasPrefix(strings.ToLower(r.URL.Path), "/api/bots/") {
 		return w
 	}
 	return &tapped{ResponseWriter: w, onStatus: func(status int) {

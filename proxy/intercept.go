@@ -25,6 +25,7 @@ type ask struct {
 	request *keying.Request
 	in      *http.Request
 	sent    http.Header // the fields of in that the server gets to see
+	caller  caller      // by these
 	bot     string      // in the path; "" for none
 	body    []byte
 	origin  string // that sent shows; "" for none
@@ -56,6 +57,7 @@ type ask struct {
 // intercept is the way of an intercepted request: classify, key, look up, load, store, answer.
 func (p *Proxy) intercept(w http.ResponseWriter, r *http.Request, route *keying.Route, param string) {
 	a := &ask{route: route, in: r, sent: endToEnd(r.Header), bot: route.Bot(param), private: !p.isPublic(), started: time.Now()}
+	a.caller = p.creds.of(a.sent, r.URL.RawQuery)
 	var err error
 	if a.mode, err = p.bypass(r.Header); err != nil {
 		writeError(w, http.StatusBadRequest, err.Error())
@@ -143,7 +145,7 @@ func callerOf(a *ask) string {
 
 // ownFlight keeps callers without any credentials apart too: what lets one in may be its address.
 func ownFlight(a *ask) string {
-	if len(credentials(a.sent)) == 0 || !a.still {
+	if a.caller.anonymous() || !a.still {
 		return rand.Text()
 	}
 	return ""
@@ -225,7 +227,7 @@ func (p *Proxy) locate(ctx context.Context, a *ask) (reason string) {
 	a.data = state
 	a.bots = upstream.Bots{IDs: a.request.Bots, Metrics: a.request.NeedsMetrics()}
 	if a.private {
-		a.bots.Credentials = credentials(a.sent)
+		a.bots.Credentials = a.caller.fields
 		a.claim = p.grants.claim(a)
 		a.granted = p.grants.hold(ctx, a.claim)
 	}

@@ -76,3 +76,32 @@ func TestAnswerToAnotherOriginIsSharedWithoutItsCORSHeaders(t *testing.T) {
 		t.Errorf("the server was asked %d times; this is about one call", n)
 	}
 }
+
+// Two clicks of one meaning, of which the first carries a field that the server won't have: that is not the other's affair.
+func TestRefusalOfOneRequestsFieldsIsNotSharedWithWhoWaitedForIt(t *testing.T) {
+	for _, status := range []int{401, 403, 407, 413, 429, 431} {
+		s := &fakeServer{}
+		p := startProxy(t, s, nil)
+		goOn := make(chan struct{})
+		s.backtest = func(w http.ResponseWriter, r *http.Request) {
+			if s.computed.Load() == 1 {
+				<-goOn
+				w.WriteHeader(status)
+				_, _ = w.Write([]byte(`{"error":"no"}`))
+				return
+			}
+			_, _ = w.Write(backtestAnswer("2026-01-14", 1))
+		}
+		var asking sync.WaitGroup
+		for i, want := range []int{status, 200} {
+			asking.Go(func() {
+				if w := run(p, `{}`, nil); w.Code != want {
+					t.Errorf("request %d: status %d, want %d: %s", i+1, w.Code, want, w.Body)
+				}
+			})
+			soon(t, "the request waits", func() bool { return p.UsersWaiting() == i+1 })
+		}
+		close(goOn)
+		asking.Wait()
+	}
+}

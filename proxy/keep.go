@@ -55,9 +55,10 @@ func (p *Proxy) judge(ctx context.Context, a *ask, raw *rawAnswer) (*store.Entry
 	e := &store.Entry{
 		Key: a.key, Status: raw.status, Header: storedHeader(raw.header), Body: bytes.Clone(raw.body), Gzip: raw.gzip,
 		Length: len(plain), Digest: hex.EncodeToString(sum[:16]), StoredAt: time.Now(),
-		Fresh: p.cfg.CacheTTL, Stale: p.cfg.StaleTTL, Open: p.isPrivate() && len(credentials(a.sent)) == 0,
+		Fresh: p.cfg.CacheTTL, Stale: p.cfg.StaleTTL, Open: p.isPrivate() && a.caller.anonymous(),
 		Spelling: a.request.Spelling(a.revisions),
 	}
+	bound(e, freshnessOf(raw.header, e.StoredAt))
 	if reason := p.shorten(ctx, a, e, verdict); reason != "" {
 		return nil, reason
 	}
@@ -74,7 +75,6 @@ func (p *Proxy) judge(ctx context.Context, a *ask, raw *rawAnswer) (*store.Entry
 
 // refusal looks at everything but the body's meaning.
 func refusal(raw *rawAnswer) string {
-	media, _, _ := mime.ParseMediaType(raw.header.Get("Content-Type"))
 	coding := raw.header.Get("Content-Encoding")
 	switch {
 	case raw.broken != nil:
@@ -83,29 +83,34 @@ func refusal(raw *rawAnswer) string {
 		return "too-large"
 	case raw.status != http.StatusOK:
 		return "status"
-	case media != "application/json":
+	case !isJSON(raw.header):
 		return "not-json"
 	case len(raw.header["Set-Cookie"]) > 0:
 		return "set-cookie"
-	case isPrivate(raw.header):
+	case freshnessOf(raw.header, time.Now()).refused:
 		return "cache-control"
+	case variesFor(raw.header):
+		return "vary"
 	case coding != "" && !raw.gzip && !strings.EqualFold(coding, "identity"):
 		return "coding"
 	}
 	return ""
 }
 
-// isPrivate reports whether Cache-Control forbids a shared cache to store (RFC 9111, section 3).
-func isPrivate(h http.Header) bool {
-	for _, line := range h.Values("Cache-Control") {
-		for directive := range strings.SplitSeq(line, ",") {
-			name, _, _ := strings.Cut(strings.TrimSpace(directive), "=")
-			if strings.EqualFold(name, "no-store") || strings.EqualFold(name, "private") {
-				return true
-			}
-		}
+// bound keeps an entry for no longer than the server allows.
+func bound(e *store.Entry, f freshness) {
+	if f.limited {
+		e.Fresh = min(e.Fresh, f.fresh)
 	}
-	return false
+	if f.strict {
+		e.Stale = 0
+	}
+}
+
+// isJSON reports whether the answer says that it is JSON.
+func isJSON(h http.Header) bool {
+	media, _, _ := mime.ParseMediaType(h.Get("Content-Type"))
+	return media == "application/json"
 }
 
 // shorten makes an entry provisional that may not be the last word: it is then neither served after its

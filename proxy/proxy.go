@@ -45,6 +45,7 @@ type Proxy struct {
 	access    *upstream.Access
 	fills     *fills
 	grants    *grants
+	creds     credentialNames
 
 	background
 
@@ -71,6 +72,7 @@ func New(cfg *config.Config, log *zap.Logger) (*Proxy, error) {
 		admin:     upstream.NewAdmin(client, cfg.UpstreamEmail, string(cfg.UpstreamPassword), string(cfg.UpstreamAuthorization)),
 		origins:   upstream.NewOrigins(client),
 		access:    upstream.NewAccess(client, log),
+		creds:     newCredentialNames(cfg.CredentialHeaders),
 	}
 	var err error
 	if p.memory, err = store.NewMemory(int64(cfg.MemoryLimit)); err != nil {

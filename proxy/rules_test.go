@@ -132,6 +132,7 @@ func TestWhatIsPrivateOrUnsuccessfulIsRefused(t *testing.T) {
 		"not-json":      func(a *rawAnswer) { a.header.Set("Content-Type", "text/html") },
 		"set-cookie":    func(a *rawAnswer) { a.header.Set("Set-Cookie", "a=b") },
 		"cache-control": func(a *rawAnswer) { a.header.Set("Cache-Control", "max-age=1, No-Store") },
+		"vary":          func(a *rawAnswer) { a.header.Set("Vary", "Origin, Authorization") },
 		"coding":        func(a *rawAnswer) { a.header.Set("Content-Encoding", "br") },
 		"too-large":     func(a *rawAnswer) { a.rest = http.NoBody },
 		"broken-off":    func(a *rawAnswer) { a.broken = http.ErrBodyReadAfterClose },

@@ -51,9 +51,9 @@ func ForWarming(ctx context.Context) context.Context {
 
 func isWarming(ctx context.Context) bool { return ctx.Value(warmingKey{}) != nil }
 
-// note tells the hook of an answered request.
+// note tells the hook of an answered request, unless its target would tell somebody's credentials.
 func (p *Proxy) note(a *ask, how outcome, status int) {
-	if p.hooks.answered == nil || a.request == nil || status != http.StatusOK && status != http.StatusNotModified {
+	if p.hooks.answered == nil || a.request == nil || len(a.caller.query) > 0 || status != http.StatusOK && status != http.StatusNotModified {
 		return
 	}
 	took := a.waited

@@ -31,7 +31,7 @@ const (
 type Bots struct {
 	IDs     []string
 	Metrics bool // their saved metrics count
-	// Credentials are the caller's Authorization and Cookie, for a server that shows bots to some only.
+	// Credentials are the caller's, for a server that shows bots to some only.
 	Credentials http.Header
 }
 
@@ -208,7 +208,7 @@ func (r *Revisions) afresh(ctx context.Context, bots Bots, id string) (keying.Re
 
 // asker keeps apart what the server tells different callers.
 func asker(bots Bots, id string) string {
-	return fmt.Sprintf("%q%q %s", bots.Credentials["Authorization"], bots.Credentials["Cookie"], id)
+	return fmt.Sprintf("%q %s", map[string][]string(bots.Credentials), id)
 }
 
 // fetch asks for id and remembers the answer, unless a write passed meanwhile. One of the metrics is no reason
