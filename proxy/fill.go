@@ -178,8 +178,8 @@ func (p *Proxy) mustForce(a *ask) bool {
 		return false
 	}
 	bot, variant := a.request.Bot, a.request.Variant
-	if a.afresh {
-		return true
+	if a.afresh || a.cutOff {
+		return true // of runs against other benchmarks on other replicas nothing is heard
 	}
 	if a.request.Benchmark != "SPY" {
 		return !rule.Off(rule.ForeignForced)

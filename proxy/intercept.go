@@ -46,6 +46,8 @@ type ask struct {
 	// sure is false when what the key was made of may be out of date: then the server is asked, and
 	// the key serves only to find what may be served stale.
 	sure bool
+	// cutOff: another replica may have done what this one did not hear of when the request came.
+	cutOff bool
 	// revisions are those that key was made of, parallel to request.Bots.
 	revisions []keying.Revision
 	// afresh: the server is to compute, whatever it keeps; forced: it was told to.
@@ -112,28 +114,26 @@ func (p *Proxy) intercept(w http.ResponseWriter, r *http.Request, route *keying.
 	p.answer(w, a, res, joined)
 }
 
-// isUsable reports whether a stored answer may be served as a hit. One that is provisional may have
-// been overtaken by what another replica knows: without the board that can't be told.
-func (p *Proxy) isUsable(e *store.Entry) bool {
-	return e.IsFresh(time.Now()) && (e.Provisional == "" || p.board.Sure())
-}
+// isUsable reports whether a stored answer may be served as a hit.
+func (p *Proxy) isUsable(e *store.Entry) bool { return e.IsFresh(time.Now()) }
 
 // flightKey separates those whose key is certain from those who only ask the server. While a write is
 // under way a call may have begun before it and end after: that one is nobody else's. Nor does a call that
 // began before a write serve who comes after it, though another may have written back what was there
-// before, and the key be the same: what the server saw in between isn't told. A caller that has no grant
-// asks for itself.
+// before, and the key be the same: what the server saw in between isn't told. Of writes through other replicas a
+// replica that is cut off does not hear: who comes then has asked for the revisions of the bots, and joins only who has
+// done so too. A caller that has no grant asks for itself.
 func (p *Proxy) flightKey(a *ask) string {
 	if !a.may(false) {
 		return fmt.Sprint("caller ", callerOf(a), a.key, a.sure, a.epochs, p.board.Epoch(board.Data, ""), ownFlight(a))
 	}
 	switch {
 	case a.sure && a.still:
-		return fmt.Sprint(a.key, a.epochs)
-	case !a.still || !p.board.Sure() || p.board.Writing(board.Data, ""):
+		return fmt.Sprint(a.key, a.epochs, a.cutOff)
+	case !a.still || p.board.Writing(board.Data, ""):
 		return "alone " + rand.Text()
 	}
-	return fmt.Sprint("unsure ", a.key, a.epochs, p.board.Epoch(board.Data, ""))
+	return fmt.Sprint("unsure ", a.key, a.epochs, a.cutOff, p.board.Epoch(board.Data, ""))
 }
 
 func callerOf(a *ask) string {
@@ -220,6 +220,8 @@ func (a *ask) saysBody() bool {
 // locate finds the key, from the data date and the revisions of the bots that the answer depends
 // on; otherwise it gives the reason why the answer can't be kept.
 func (p *Proxy) locate(ctx context.Context, a *ask) (reason string) {
+	a.cutOff = p.board.CutOff()
+	p.data.Await(ctx)
 	state, sureOfData := p.data.Current()
 	if state == nil {
 		return "no-data-date"

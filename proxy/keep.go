@@ -138,6 +138,9 @@ func (p *Proxy) shorten(ctx context.Context, a *ask, e *store.Entry, v keying.Ve
 		e.Provisional, e.Fresh, e.Stale = "tables-stale", min(e.Fresh, behindTTL), 0
 	case !fresh:
 		e.Provisional, e.Fresh, e.Stale = "bars-unproven", min(e.Fresh, behindTTL), 0
+	case a.cutOff || p.board.CutOff():
+		// Nothing of what was kept meanwhile outlives for long what another replica has to tell of it.
+		e.Provisional, e.Fresh, e.Stale = "redis-away", min(e.Fresh, behindTTL), 0
 	}
 	return ""
 }

@@ -49,6 +49,7 @@ type readiness struct {
 	Ready       bool    `json:"ready"`
 	Upstream    string  `json:"upstream"` // up, down, unknown
 	Redis       string  `json:"redis"`    // up, down, off
+	RedisWhy    string  `json:"redisWhy,omitempty"`
 	DataDate    *string `json:"dataDate"`
 	Provisional bool    `json:"provisional"`
 	Warm        any     `json:"warm"`
@@ -59,7 +60,7 @@ type readiness struct {
 // serveReady says yes once the upstream has answered, and goes on to while it is being redeployed:
 // stored answers can be served meanwhile.
 func (p *Proxy) serveReady(w http.ResponseWriter) {
-	body := readiness{Upstream: "unknown", Redis: "off", Audit: p.audit.state()}
+	body := readiness{Upstream: "unknown", Audit: p.audit.state()}
 	known := p.access.Known() || p.cfg.Access != config.AccessAuto
 	if state, sure := p.data.Current(); state != nil {
 		body.Ready, body.DataDate, body.Upstream = known, &state.Date, "down"
@@ -70,12 +71,7 @@ func (p *Proxy) serveReady(w http.ResponseWriter) {
 	} else if p.access.Known() && p.data.Tried() {
 		body.Ready, body.Upstream = true, "up"
 	}
-	if p.redis != nil {
-		body.Redis = "up"
-		if p.redisDown.Load() {
-			body.Redis = "down"
-		}
-	}
+	body.Redis, body.RedisWhy = p.redisHealth().state()
 	body.Warm = map[string]bool{"running": false}
 	if p.hooks.warmState != nil {
 		body.Warm = p.hooks.warmState()

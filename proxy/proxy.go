@@ -49,10 +49,9 @@ type Proxy struct {
 
 	background
 
-	metrics   *metrics
-	hooks     hooks
-	redisDown atomic.Bool
-	draining  atomic.Bool
+	metrics  *metrics
+	hooks    hooks
+	draining atomic.Bool
 
 	usersWaiting atomic.Int64
 }
@@ -80,7 +79,7 @@ func New(cfg *config.Config, log *zap.Logger) (*Proxy, error) {
 	}
 	var shared redis.UniversalClient
 	if cfg.RedisURL != "" {
-		if p.redis, err = store.NewRedis(string(cfg.RedisURL), cfg.RedisPrefix, p.redisMoved); err != nil {
+		if p.redis, err = store.NewRedis(string(cfg.RedisURL), cfg.RedisPrefix); err != nil {
 			p.memory.Close()
 			return nil, err
 		}
@@ -105,9 +104,11 @@ func (p *Proxy) Run(ctx context.Context) {
 	watching.Go(func() { p.board.Run(ctx) })
 	watching.Go(func() { p.data.Run(ctx) })
 	watching.Go(func() { p.access.Run(ctx) })
-	watching.Go(func() { p.announceRedis(ctx) })
+	watching.Go(func() { p.redisHealth().Run(ctx) })
 	watching.Wait()
 }
+
+func (p *Proxy) redisHealth() redisHealth { return redisHealth{p.redis, p.board, p.log} }
 
 // Drain makes readyz say no: the platform sends no new requests.
 func (p *Proxy) Drain() { p.draining.Store(true) }
@@ -153,30 +154,6 @@ func (p *Proxy) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	answered = p.pass(w, r, nil)
-}
-
-func (p *Proxy) announceRedis(ctx context.Context) {
-	if p.redis == nil {
-		p.log.Info("no REDIS_URL – memory only")
-		return
-	}
-	if err := p.redis.Ping(ctx); err != nil {
-		p.redisDown.Store(true)
-		p.log.Warn("redis does not answer – memory only until it does", zap.Error(err))
-		return
-	}
-	p.log.Info("redis connected – shared cache enabled")
-}
-
-func (p *Proxy) redisMoved(state string) {
-	down := state != "closed"
-	if p.redisDown.Swap(down) != down {
-		if down {
-			p.log.Warn("redis is left alone for a while after repeated failures – memory only")
-		} else {
-			p.log.Info("redis answers again – shared cache enabled")
-		}
-	}
 }
 
 // hear takes in what another replica has put on the board.

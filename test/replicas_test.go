@@ -112,24 +112,6 @@ func TestWriteThatTimesOutCountsAsAWrite(t *testing.T) {
 	}
 }
 
-func TestReplicaThatIsCutOffAsksTheServerEachTime(t *testing.T) {
-	t.Parallel()
-	up := upstream(t)
-	one, two, r := replicas(t, up, nil)
-	old := post(t, two.URL+runPath, `{}`)
-	expect(t, old, 200, "X-Cache: MISS")
-	expect(t, post(t, one.URL+runPath, `{}`), 200, "X-Cache: HIT")
-	ok(t, r.Signal(syscall.SIGSTOP))
-	defer func() { ok(t, r.Signal(syscall.SIGCONT)) }()
-	edit(t, up, one.URL, "bot-7", map[string]any{"payload": payload(t, up, "bot-9")})
-	now := post(t, two.URL+runPath, `{}`)
-	if curve(t, now) == curve(t, old) {
-		t.Fatalf("without Redis the other replica serves the old backtest\n%s", now)
-	}
-	// There is another: what that has heard of the data can't be known.
-	expect(t, post(t, two.URL+runPath, `{}`), 200, "X-Cache: PASS", "X-Cache-Tier: upstream")
-}
-
 func TestTheOnlyReplicaGoesOnWithItsMemoryWhenItIsCutOff(t *testing.T) {
 	t.Parallel()
 	up, r := upstream(t), redisServer(t)

@@ -20,8 +20,8 @@ const (
 	RevisionKeyed Rule = "revision-keyed"
 	// MetricsKeyed: a correlation's key covers the saved metrics of its bots.
 	MetricsKeyed Rule = "metrics-keyed"
-	// CutOffUnsure: a replica that can't reach Redis believes no revision without asking.
-	CutOffUnsure Rule = "cut-off-unsure"
+	// CutOffAsks: a replica that can't reach Redis asks for the revisions of the bots before each hit.
+	CutOffAsks Rule = "cut-off-asks"
 	// GenerationKeyed: the data's generation is part of the key.
 	GenerationKeyed Rule = "generation-keyed"
 	// DataAfter: an answer is kept only if the generation was the same before and after.

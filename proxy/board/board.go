@@ -79,12 +79,15 @@ type Board struct {
 	start  time.Time
 	ttl    time.Duration
 
-	old       atomic.Bool   // Redis knows no flags of scripts
-	alone     atomic.Bool   // no other replica was there at the last look
-	leaseEnds atomic.Int64  // nanoseconds since start
-	sureFrom  atomic.Int64  // the same
-	grownAt   atomic.Int64  // the same: when the life ceases to be young
-	wake      chan struct{} // holds one: somebody wants a look now
+	old       atomic.Bool           // Redis knows no flags of scripts
+	alone     atomic.Bool           // no other replica was there at the last look
+	leaseEnds atomic.Int64          // nanoseconds since start
+	sureFrom  atomic.Int64          // the same
+	grownAt   atomic.Int64          // the same: when the life ceases to be young
+	lostAt    atomic.Int64          // the same: when the last outage that is over began
+	trouble   atomic.Pointer[error] // of the last look; nil: none
+	mute      atomic.Bool           // Redis refuses to publish
+	wake      chan struct{}         // holds one: somebody wants a look now
 	behind    sync.WaitGroup
 	left      atomic.Bool
 
@@ -124,28 +127,6 @@ func New(client redis.UniversalClient, prefix string, ttl time.Duration, hear fu
 	return b
 }
 
-// Sure reports whether no notice of another replica can have been missed. When Redis was away it takes a
-// lease longer than InTouch: another replica, which reads again a little later, has yet to say what it could
-// not say meanwhile.
-func (b *Board) Sure() bool {
-	return rule.Off(rule.CutOffUnsure) || b.InTouch() && int64(time.Since(b.start)) >= b.sureFrom.Load()
-}
-
-// InTouch reports whether the board was read lately.
-func (b *Board) InTouch() bool {
-	return b.client == nil || int64(time.Since(b.start)) < b.leaseEnds.Load()
-}
-
-// SureOfData is Sure for what changes through replicas only seldom: a replica that was the only one when it
-// last could tell may go on without Redis.
-func (b *Board) SureOfData() bool { return b.Sure() || b.alone.Load() }
-
-// Young reports whether the board may hold less than other replicas know: its life has begun a moment ago, and
-// they may not be back. A Redis that was not heard from holds nothing that could be read.
-func (b *Board) Young() bool {
-	return b.InTouch() && b.client != nil && int64(time.Since(b.start)) < b.grownAt.Load()
-}
-
 // Secret is known to this Warmfront's replicas only; "" before Redis has told it.
 func (b *Board) Secret() string {
 	b.mu.Lock()
@@ -172,7 +153,7 @@ func (b *Board) Writing(class Class, name string) bool {
 }
 
 func (b *Board) writing(s Subject) bool {
-	if b.mine[s] > 0 || b.others[s] {
+	if b.mine[s] > 0 || b.others[s] && !b.othersForgotten() {
 		return true
 	}
 	until, ok := b.doubts[s]

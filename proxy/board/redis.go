@@ -135,6 +135,10 @@ func (b *Board) Run(ctx context.Context) {
 	woken := wakes.Channel()
 	for {
 		heard, err := b.look(ctx)
+		b.trouble.Store(nil)
+		if err != nil {
+			b.trouble.Store(&err)
+		}
 		wait := lookEvery
 		if err == nil && heard {
 			wait = 0 // somebody waits to be told that we have read it
@@ -207,13 +211,17 @@ func (b *Board) look(ctx context.Context) (heard bool, err error) {
 	if view.others > 0 || view.age > othersSeen { // in a younger life they may not have looked yet
 		b.alone.Store(view.others == 0)
 	}
-	if life == "" {
-		b.client.Publish(ctx, b.keys.wake, "") // the others should know of this replica at once
+	if life == "" || b.mute.Load() {
+		err := b.client.Publish(ctx, b.keys.wake, "").Err() // the others should know of this replica at once
+		b.mute.Store(err != nil && strings.Contains(err.Error(), "NOPERM"))
 	}
 	b.grownAt.Store(int64(asked + youth - view.age))
 	now := time.Since(b.start)
 	b.away.lost = b.away.lost || view.lost
 	b.away.lapsed = b.away.lapsed || ended != 0 && int64(now) >= ended
+	if ended != 0 && (b.away.lapsed || view.age <= lease) {
+		b.lostAt.Store(min(ended, int64(now)))
+	}
 	if view.age <= lease {
 		// In so young a life a replica may not have said yet what it is writing to.
 		b.leaseEnds.Store(0)

@@ -45,7 +45,8 @@ func (b *Board) run(ctx context.Context, s script, args ...any) *redis.Cmd {
 	return s.plain.Run(ctx, b.client, b.keys.list(), args...)
 }
 
-// The scripts run on Redis's own clock, in milliseconds.
+// The scripts run on Redis's own clock, in milliseconds. Who may not publish (an ACL without channels) is read from every
+// lookEvery all the same.
 const clock = `local t = redis.call('TIME')
 local now = t[1] * 1000 + math.floor(t[2] / 1000)
 local function notice(s)
@@ -138,7 +139,7 @@ return {life, tonumber(redis.call('GET', KEYS[1]) or '0'), tonumber(version), re
 local n = notice(ARGV[1])
 if ARGV[2] ~= '' then redis.call('ZADD', KEYS[3], now + ARGV[3], ARGV[2]) end
 bound(ARGV[4])
-redis.call('PUBLISH', ARGV[5], '')
+redis.pcall('PUBLISH', ARGV[5], '')
 return n`)
 
 	// say: ARGV is for how many ms a write counts as under way, the bound of notices, the channel, then subjects and tokens.
@@ -150,14 +151,14 @@ for i = 4, #ARGV, 2 do
 	numbers[#numbers + 1], numbers[#numbers + 2] = n[1], n[2]
 end
 bound(ARGV[2])
-redis.call('PUBLISH', ARGV[3], '')
+redis.pcall('PUBLISH', ARGV[3], '')
 return numbers`)
 
 	// takeDown: ARGV is the subject, its token, and for how many ms it still counts as under way.
 	takeDownScript = newScript(clock + `
 if ARGV[3] == '0' then redis.call('ZREM', KEYS[3], ARGV[2]) else redis.call('ZADD', KEYS[3], now + ARGV[3], ARGV[2]) end
 local n = notice(ARGV[1])
-redis.call('PUBLISH', ARGV[4], '')
+redis.pcall('PUBLISH', ARGV[4], '')
 return n`)
 
 	// awaited: ARGV is the replica that asks, the notice, the lease. How many replicas that believe what
@@ -182,6 +183,6 @@ if (redis.call('HGET', KEYS[5], 'version') or '0') ~= ARGV[1] then return 0 end
 local version = ARGV[1] == '0' and now or ARGV[1] + 1
 redis.call('HSET', KEYS[5], 'version', string.format('%.0f', version), 'record', ARGV[2])
 redis.call('INCR', KEYS[1])
-redis.call('PUBLISH', ARGV[3], '')
+redis.pcall('PUBLISH', ARGV[3], '')
 return version`)
 )

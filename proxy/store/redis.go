@@ -35,12 +35,13 @@ type Redis struct {
 	prefix  string
 	breaker *gobreaker.CircuitBreaker[[]byte]
 	writes  chan struct{} // tokens: writes that may go on behind their request's back
+
+	outcomes outcomes
 }
 
 // NewRedis makes the tier for rawURL (redis://, rediss://, unix://; several addr= for a cluster,
 // master_name for Sentinel). It does not connect: a Redis that is down at the start may come back.
-// onState hears "closed", "half-open" and "open" when the breaker moves.
-func NewRedis(rawURL, prefix string, onState func(state string)) (*Redis, error) {
+func NewRedis(rawURL, prefix string) (*Redis, error) {
 	client, err := newClient(rawURL)
 	if err != nil {
 		return nil, err
@@ -52,9 +53,6 @@ func NewRedis(rawURL, prefix string, onState func(state string)) (*Redis, error)
 		Timeout:      time.Second,
 		ReadyToTrip:  func(c gobreaker.Counts) bool { return c.ConsecutiveFailures >= 5 },
 		IsSuccessful: answered,
-		OnStateChange: func(_ string, _, to gobreaker.State) {
-			onState(to.String())
-		},
 	})
 	return r, nil
 }
@@ -138,6 +136,7 @@ func (r *Redis) Get(ctx context.Context, key string) (*Entry, error) {
 			return r.client.Get(ctx, r.prefix+key).Bytes()
 		})
 	})
+	r.outcomes.note(&r.outcomes.read, err)
 	switch {
 	case errors.Is(err, redis.Nil):
 		return nil, ErrNotFound
@@ -166,6 +165,7 @@ func (r *Redis) Set(e *Entry, done func(error)) {
 			b, err = r.breaker.Execute(func() ([]byte, error) {
 				return nil, r.client.Set(ctx, r.prefix+e.Key, b, e.Fresh+e.Stale).Err()
 			})
+			r.outcomes.note(&r.outcomes.write, err)
 		}
 		done(err)
 		return b, err
@@ -202,14 +202,6 @@ func (r *Redis) Flush(ctx context.Context) {
 			return
 		}
 	}
-}
-
-// Ping asks Redis for a sign of life, past the breaker.
-func (r *Redis) Ping(ctx context.Context) error {
-	_, err := bounded(ctx, time.Second, time.Second, func(ctx context.Context) ([]byte, error) {
-		return nil, r.client.Ping(ctx).Err()
-	})
-	return err
 }
 
 // Close ends the connections.

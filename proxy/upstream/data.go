@@ -63,8 +63,10 @@ type DataWatch struct {
 	grumbled map[string]bool
 	uses     tickersInUse
 
-	tried   atomic.Bool  // the first look has come to an end
-	askedAt atomic.Int64 // Unix nanoseconds of the last answer in full; 0 when the last try found the server down
+	tried    atomic.Bool  // the first look has come to an end
+	askedAt  atomic.Int64 // Unix nanoseconds of the last answer in full; 0 when the last try found the server down
+	lookedAt atomic.Int64 // Unix nanoseconds when the look began that brought it
+	endedAt  atomic.Int64 // Unix nanoseconds when the look began that ended last, whatever it brought
 
 	// committing is held while the board is told something: until it is no longer owed nobody starts from it.
 	committing sync.Mutex
@@ -90,7 +92,7 @@ func NewDataWatch(c *Client, a *Admin, b *board.Board, set DataSettings, log *za
 // on: the server could not be reached or has not answered for several intervals, its caches are being
 // cleared or its data changed through Warmfront right now, or the board has lost its record.
 func (d *DataWatch) Current() (state *DataState, sure bool) {
-	heard := d.board.SureOfData() // before what it is about: what is read afterwards is no older
+	heard := !d.unseen() // before what it is about: what is read afterwards is no older
 	raw, version := d.board.Record()
 	shared := d.board.InTouch()
 	d.mu.Lock()
@@ -153,7 +155,9 @@ func (d *DataWatch) Run(ctx context.Context) {
 		pause(ctx, 10*time.Millisecond, nil)
 	}
 	for ctx.Err() == nil {
+		began := time.Now()
 		err := d.Poll(ctx)
+		d.endedAt.Store(began.UnixNano())
 		d.tried.Store(true)
 		wait := d.set.Interval
 		if state, _ := d.Current(); err != nil && state == nil {
@@ -193,7 +197,7 @@ func (d *DataWatch) Poll(ctx context.Context) error {
 	d.letOthersTell(ctx)
 	for range 3 {
 		b := d.base()
-		known := b.known
+		known, began := b.known, time.Now()
 		o, err := d.observe(ctx, known)
 		if err != nil {
 			if errors.Is(err, ErrDown) && ctx.Err() == nil {
@@ -215,6 +219,7 @@ func (d *DataWatch) Poll(ctx context.Context) error {
 			d.agree(next, b.version)
 			d.mu.Unlock()
 		}
+		d.lookedAt.Store(began.UnixNano())
 		d.askedAt.Store(time.Now().UnixNano())
 		d.tried.Store(true)
 		clear(d.grumbled)

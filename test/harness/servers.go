@@ -210,6 +210,7 @@ func (l *Lab) RunWarmfront(env Env, args ...string) (*Process, error) {
 type Readiness struct {
 	Upstream    string  `json:"upstream"`
 	Redis       string  `json:"redis"`
+	RedisWhy    string  `json:"redisWhy"`
 	DataDate    *string `json:"dataDate"`
 	Provisional bool    `json:"provisional"`
 }

@@ -56,7 +56,7 @@ var mutations = []mutation{
 	{rule: rule.RevisionAfter, shows: oldBot, plan: slowEditing, ops: 4000},
 	{rule: rule.RevisionKeyed, shows: oldBot, plan: editing, ops: 1500},
 	{rule: rule.MetricsKeyed, shows: `with the metrics`, plan: correlating, ops: 1500},
-	{rule: rule.CutOffUnsure, shows: oldBot, plan: outages, ops: 4000},
+	{rule: rule.CutOffAsks, shows: oldBot, plan: outages, ops: 4000},
 	{rule: rule.GenerationKeyed, shows: oldBars, plan: syncing, ops: 2000},
 	{rule: rule.DataAfter, shows: oldBars, plan: usually, play: acrossASync, cover: rule.GenerationKeyed},
 	{rule: rule.Provisional, shows: oldBars, plan: slowSyncing, ops: 4000},
