@@ -37,6 +37,7 @@ type question struct {
 	Late      int64           `json:"late"`
 	Grace     int64           `json:"grace"`
 	BotLate   int64           `json:"botLate"`
+	Away      int64           `json:"away"`
 	Admin     bool            `json:"admin"`
 	Collapsed bool            `json:"collapsed"`
 	Lasting   bool            `json:"lasting"`
@@ -137,6 +138,9 @@ func (c *checker) check(op Op, a *harness.Answer, before, after time.Time) {
 		return
 	}
 	q.From, q.To = before.UnixMilli(), after.UnixMilli()
+	if c.world.redisWasAway(before) {
+		q.Away = behindTTL.Milliseconds()
+	}
 	c.asks <- pending{op, a, q}
 }
 

@@ -56,7 +56,7 @@ func TestWriteUnderWayOutlivesTheLossOfWhatRedisKnew(t *testing.T) {
 	once(t, usual(), 2, ops...)
 }
 
-func TestReplicaWithoutRedisServesNothingFromBeforeASyncThatAnotherWasAskedFor(t *testing.T) {
+func TestReplicaWithoutRedisKnowsASyncThatAnotherWasAskedForByItsSigns(t *testing.T) {
 	t.Parallel()
 	candles := getOf("candles", 0, "/api/candles/AAPL?limit=60")
 	ops := []Op{candles, {Kind: "redis-stop"}, pause(900), candles, candles, posted("download", "/api/download", map[string]any{"mode": "full"})}

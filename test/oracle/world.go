@@ -84,6 +84,18 @@ type World struct {
 	mu       sync.Mutex // of what follows: processes come and go
 	redis    *harness.Redis
 	replicas [2]*harness.Server
+	back     time.Time // when Redis came back last; far off while it is away
+}
+
+// rejoined is for how long replicas may not have told each other yet what they did while Redis was away.
+const rejoined = 3 * time.Second
+
+// redisWasAway reports whether a replica may have had to do without Redis at some time since then: of clearings and syncs
+// that were started through another it knows then by their signs only (README, "While Redis is away").
+func (w *World) redisWasAway(then time.Time) bool {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return then.Before(w.back.Add(rejoined + slack))
 }
 
 // newWorld starts a stand-in with short histories of few tickers, a Redis, and two Warmfronts.
@@ -169,6 +181,7 @@ func (w *World) restart(replica int) (err error) {
 func (w *World) stopRedis() {
 	w.mu.Lock()
 	defer w.mu.Unlock()
+	w.back = time.Now().Add(time.Hour)
 	w.redis.Kill()
 }
 
@@ -183,7 +196,7 @@ func (w *World) startRedis() error {
 	}
 	r, err := w.lab.StartRedisAt(w.redis.Port)
 	if err == nil {
-		w.redis = r
+		w.redis, w.back = r, time.Now()
 	}
 	return err
 }

@@ -17,10 +17,10 @@ export class Oracle {
   // check judges an answer. Besides the request (method, path, body) and the answer (status, sha256 of
   // the body) it is told the moments (ms) from and to between which the answer had to be right, and what is
   // allowed: late (ms) for a change of the data that nobody announced, grace for all data, botLate
-  // for a bot, fresh when only a fresh computation will do, lasting when it will be kept for long.
+  // for a bot, away for what was cleared while a replica had to do without Redis, fresh when only a fresh computation will do, lasting when it will be kept for long.
   check(ask) {
     this.checked++
-    const q = { grace: 0, late: 0, botLate: 0, canary: 'SPY', ...ask }
+    const q = { grace: 0, late: 0, botLate: 0, away: 0, canary: 'SPY', ...ask }
     const want = this.wanted(q)
     if (q.status === 404) return this.checkGone(q, want)
     const numbers = [...(this.history.given.get(q.sha) ?? [])]
@@ -146,7 +146,7 @@ export class Oracle {
   until(q, version) {
     const { to, sync } = version
     if (!sync || to === Infinity) return to + q.grace
-    if (sync.announced) return to + q.grace + (q.collapsed ? q.late : 0)
+    if (sync.announced && !q.away) return to + q.grace + (q.collapsed ? q.late : 0)
     const sign = q.admin ? sync.at : this.history.files.get(q.canary).items.find((v) => v.sync === sync)?.to ?? Infinity
     return Math.max(to, sign) + q.late + q.grace
   }
@@ -154,7 +154,7 @@ export class Oracle {
   inMemory(q, made, ticker, id, limit) {
     const map = { benchmarks: 'tables', batch: 'batch' }[made.kind] ?? 'memory'
     if (made.kind === 'candles') return false
-    const until = (v) => v.to + q.grace + (q.collapsed || v.unannounced ? q.late : 0)
+    const until = (v) => v.to + Math.max(q.grace, q.away) + (q.collapsed || v.unannounced ? q.late : 0)
     return (this.history[map].get(ticker)?.within(q.from, q.to, until) ?? []).some((v) => this.isSeen(v, made, id, limit))
   }
 
