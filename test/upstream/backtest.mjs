@@ -1,6 +1,7 @@
 // A backtest: a bot's tree walked day by day over real bars.
 import { performance } from 'node:perf_hooks'
-import { allocate, involved } from './strategy.mjs'
+import { compressed } from './compress.mjs'
+import { allocate } from './strategy.mjs'
 import { settings, trap } from './settings.mjs'
 
 const start = Date.UTC(1993, 0, 1) / 1000
@@ -19,21 +20,12 @@ class Market {
     this.mode = mode
     this.idsMatter = settings.idsMatter
     this.closes = {}
-    this.states = new Map()
+    this.states = {} // of alt exits, by their ids
   }
 
   history(ticker) {
     const t = String(ticker).toUpperCase()
     return (this.closes[t] ??= Float64Array.from(this.bars[t] ?? [], (b) => (this.mode === 'CC' ? b.adj || b.close : b.close)))
-  }
-
-  // Alt-exit nodes remember whether they are in; ids serve as the key, and for nothing else.
-  state(node, name, initial) {
-    return this.states.get(node.id ?? node)?.[name] ?? initial
-  }
-
-  set(node, name, value) {
-    this.states.set(node.id ?? node, { ...this.states.get(node.id ?? node), [name]: value })
   }
 
   // earned is the return of a ticker on the way into day i.
@@ -55,12 +47,12 @@ function countNodes(x) {
   return (x.kind ? 1 : 0) + Object.values(x).reduce((n, y) => n + countNodes(y), 0)
 }
 
-export async function backtest(tree, { mode = 'CC', costBps = 5, benchmark = 'SPY', barsOf }) {
+// backtest walks a tree over a database of bars, by ticker: one without bars is as if it were not named.
+export async function backtest(saved, bars, { mode = 'CC', costBps = 5, benchmark = 'SPY' }) {
   const began = performance.now()
-  const names = [...new Set([...involved(tree), benchmark])]
-  const bars = {}
-  for (const t of names) bars[t] = await barsOf(t)
-  const market = new Market(bars, mode)
+  const { tree, merged } = compressed(saved)
+  const market = new Market(Object.fromEntries(Object.entries(bars).filter(([, list]) => list.length)), mode)
+  if (market.times.length <= warmUp) throw new Error('Not enough overlapping price data')
   const equityCurve = []
   const benchmarkCurve = []
   const allocations = []
@@ -88,13 +80,13 @@ export async function backtest(tree, { mode = 'CC', costBps = 5, benchmark = 'SP
     held = next
     if (i % 500 === 0) await new Promise(setImmediate) // as the server: it does not let others in for long
   }
-  const nodes = countNodes(tree)
+  const [nodes, left] = [countNodes(saved), countNodes(tree)]
   const holdings = allocations.map((a) => Object.keys(a.alloc ?? a.entries).length)
   return {
     metrics: metricsOf(returns, equityCurve, { avgTurnover: mean(turnovers), avgHoldings: mean(holdings) }),
     equityCurve, benchmarkCurve, allocations, days, returns,
     compression: {
-      originalNodes: nodes, compressedNodes: nodes, nodesRemoved: 0, gatesMerged: 0,
+      originalNodes: nodes, compressedNodes: left, nodesRemoved: nodes - left, gatesMerged: merged,
       compressionTimeMs: trap('volatile-fields') ? performance.now() - began : 0,
     },
   }

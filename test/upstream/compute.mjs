@@ -1,8 +1,10 @@
 // The intercepted routes' answers: with the server's own caches and side effects, or afresh from disk.
 import { backtest } from './backtest.mjs'
+import { involved } from './strategy.mjs'
 import { benchmarkMetrics, optimize, overlays, recommend, sanity } from './reports.mjs'
 import { settings, trap } from './settings.mjs'
-import { meaning, savedOf, textOf } from './history.mjs'
+import { meaning } from './compress.mjs'
+import { savedOf, textOf } from './history.mjs'
 
 export class Refusal extends Error {
   constructor(status, message) {
@@ -27,8 +29,8 @@ function shuffled(entries) {
 }
 
 export class Compute {
-  constructor({ store, market, prices, sync, recorder }) {
-    Object.assign(this, { store, market, prices, sync, recorder, history: store.history })
+  constructor({ store, market, databases, prices, sync, recorder }) {
+    Object.assign(this, { store, market, databases, prices, sync, recorder, history: store.history, life: 0 })
   }
 
   liveBot(id) {
@@ -38,21 +40,23 @@ export class Compute {
   }
 
   async run(tree, options, fresh) {
-    if (!fresh) this.recorder.backtests++
-    const used = {}
-    const barsOf = this.noting(used, options.mode, fresh ? (t) => (this.prices.has(t) ? this.prices.bars(t) : []) : (t) => this.market.backtestBars(t))
-    const run = await backtest(tree, { ...options, barsOf })
-    run.inputs = this.history.on ? { strategy: meaning(tree), ...options, bars: used, last: run.equityCurve.at(-1)?.date } : {}
+    const { life } = this
+    if (!fresh) this.recorder.computes()
+    const { bars, key } = await this.open(involved(tree), options.benchmark, fresh)
+    const run = await backtest(tree, bars, options)
+    if (!fresh && life !== this.life) refuse(503, 'The server was restarted')
+    run.inputs = this.history.on
+      ? { strategy: meaning(tree), ...options, bars: this.idsOf(bars, options.mode), database: key, last: run.equityCurve.at(-1)?.date } : {}
     return run
   }
 
-  // noting is barsOf that writes into used which bars it gave.
-  noting(used, mode, barsOf) {
-    return async (t) => {
-      const bars = await barsOf(t)
-      used[t] = this.history.seenAs(this.history.idOf(bars), mode)
-      return bars
-    }
+  open(tickers, benchmark, fresh) {
+    return this.databases.open(tickers, benchmark, fresh && (async (t) => (this.prices.has(t) ? this.prices.bars(t) : [])))
+  }
+
+  // idsOf names bars by what a backtest of the mode sees of them; of a ticker without bars it sees nothing.
+  idsOf(bars, mode) {
+    return Object.fromEntries(Object.entries(bars).map(([t, list]) => [t, list.length ? this.history.seenAs(this.history.idOf(list), mode) : null]))
   }
 
   answerOf(run) {
@@ -172,12 +176,13 @@ export class Compute {
     return this.history.tag(answer, this.history.make(made))
   }
 
-  async indicatorSeries({ conditions, mode = 'OC' }, fresh = false) {
+  async indicatorSeries({ conditions, mode = 'OC', payload }, fresh = false) {
     if (!conditions?.length) return { indicatorOverlays: [] }
-    const used = {}
-    const barsOf = this.noting(used, mode, fresh ? (t) => this.prices.bars(t) : (t) => this.market.backtestBars(t))
-    const answer = { indicatorOverlays: await overlays(conditions, mode, barsOf) }
-    return this.history.tag(answer, this.history.make({ kind: 'indicators', conditions: textOf(conditions), mode, bars: used }))
+    const watched = conditions.flatMap((c) => [c.ticker, c.rightTicker]).filter(Boolean).map((t) => String(t).toUpperCase())
+    const { bars, key } = await this.open({ ...(payload ? involved(parsePayload(payload)) : { held: [] }), watched }, 'SPY', fresh)
+    const answer = { indicatorOverlays: overlays(conditions, mode, (t) => bars[t] ?? []) }
+    const made = { kind: 'indicators', conditions: textOf(conditions), mode, bars: this.idsOf(bars, mode), database: key }
+    return this.history.tag(answer, this.history.make(made))
   }
 
   async benchmarks({ tickers, startDate, endDate }, fresh = false) {
@@ -185,15 +190,24 @@ export class Compute {
     const errors = []
     const found = []
     const used = {}
-    await Promise.all(wanted.map(async (t) => {
-      let bars = fresh ? this.prices.has(t) && (await this.prices.bars(t)) : await this.market.table(t)
-      if (!bars) return errors.push(`${t}: not found`)
-      used[t] = this.history.idOf(bars)
-      if (isSys && startDate) bars = bars.filter((b) => new Date(b.time * 1000).toISOString() >= startDate)
-      if (isSys && endDate) bars = bars.filter((b) => new Date(b.time * 1000).toISOString() <= endDate)
-      found.push([t, benchmarkMetrics(bars)])
-    }))
+    const ranged = isSys && Boolean(startDate || endDate)
     const dataDate = await this.market.dataDate()
+    await Promise.all(wanted.map(async (t) => {
+      const row = !fresh && !ranged && this.store.benchmarkRow(t, dataDate)
+      if (row) {
+        used[t] = row.bars
+        return found.push([t, row.metrics])
+      }
+      const all = fresh ? this.prices.has(t) && (await this.prices.bars(t)) : await this.market.table(t)
+      if (!all) return errors.push(`${t}: not found`)
+      used[t] = this.history.idOf(all)
+      const day = (b) => new Date(b.time * 1000).toISOString()
+      const bars = ranged ? all.filter((b) => (!startDate || day(b) >= startDate) && (!endDate || day(b) <= endDate)) : all
+      if (bars.length < 50) return errors.push(`${t}: insufficient data (${bars.length} days) for benchmark metrics`)
+      const metrics = benchmarkMetrics(bars)
+      if (!fresh && !ranged) this.store.saveBenchmarkRow(t, dataDate, metrics, used[t])
+      found.push([t, metrics])
+    }))
     const answer = { success: true, dataDate, benchmarks: shuffled(found), ...(errors.length ? { errors } : {}) }
     const names = wanted.toSorted().join()
     return this.history.tag(answer, this.history.make({ kind: 'benchmarks', names, startDate: startDate ?? null, endDate: endDate ?? null, bars: used, dataDate }))

@@ -1,6 +1,7 @@
 // What every answer was made of, and what the server held at which moment. With REMEMBER=1 the stand-in
 // keeps both, so that an oracle can tell of any answer whether the server would have given it at some moment.
 import crypto from 'node:crypto'
+import { meaning } from './compress.mjs'
 import { settings } from './settings.mjs'
 
 const sha = (text) => crypto.createHash('sha256').update(text).digest('hex')
@@ -40,15 +41,6 @@ const canonical = (x) => {
 }
 export const textOf = (x) => JSON.stringify(canonical(x))
 
-// What a strategy means: results depend neither on ids nor on what the UI keeps in the tree.
-const meaningless = new Set(['id', 'parentNodeId', 'collapsed', 'bgColor', 'title'])
-const meaningful = (x) => {
-  if (Array.isArray(x)) return x.map(meaningful)
-  if (!x || typeof x !== 'object') return x
-  return Object.fromEntries(Object.entries(x).filter(([k]) => !meaningless.has(k)).map(([k, v]) => [k, meaningful(v)]))
-}
-export const meaning = (tree) => sha(textOf(meaningful(tree))).slice(0, 16)
-
 // savedOf is the part of saved metrics that a correlation's answer shows or uses.
 export const savedOf = (m) => ({ cagr: m?.cagr, sharpe: m?.sharpeRatio, volatility: m?.volatility, beta: m?.beta })
 
@@ -72,6 +64,7 @@ export class History {
     this.memory ??= new Map() // bars of common tickers
     this.tables ??= new Map()
     this.batch ??= new Map()
+    this.databases ??= new Map() // built price databases, by their key
     this.dates ??= []
   }
 
@@ -169,6 +162,11 @@ export class History {
     line.set({ id: this.idOf(bars) }, began)
   }
 
+  // unreadable notes that a file could not be read since from.
+  unreadable(ticker, from) {
+    this.files.get(ticker)?.items.splice(-1, 0, { id: null, from, to: Date.now(), torn: true })
+  }
+
   // torn notes bars that were read while their file was being rewritten, and belong to no version of it.
   torn(ticker, bars, from) {
     if (!this.on) return
@@ -180,6 +178,14 @@ export class History {
 
   held(map, ticker, bars, more = {}) {
     if (this.on) this.line(map, ticker).set({ id: this.idOf(bars), ...more })
+  }
+
+  database(key, bars) {
+    if (this.on) this.line(this.databases, key).set({ bars: Object.fromEntries(Object.entries(bars).map(([t, list]) => [t, list.length ? this.idOf(list) : null])) })
+  }
+
+  databaseGone(key) {
+    this.databases.get(key)?.end()
   }
 
   // dropped notes that memory was emptied: unannounced, when the server was restarted.

@@ -4,6 +4,7 @@
 const mean = (xs) => xs.reduce((a, b) => a + b, 0) / xs.length
 const last = (xs, n) => (xs.length >= n ? xs.slice(-n) : null)
 const changes = (xs) => xs.slice(1).map((x, i) => x / xs[i] - 1)
+const logChanges = (xs) => xs.slice(1).map((x, i) => Math.log(x / xs[i]))
 const population = (xs) => {
   const m = mean(xs)
   return Math.sqrt(mean(xs.map((x) => (x - m) ** 2)))
@@ -55,7 +56,7 @@ export const indicators = {
   'Relative Strength Index': rsi,
   'Standard Deviation': windowed((w) => population(changes(w)) * 100, 1),
   'Standard Deviation of Price': windowed(population),
-  'Historical Volatility': windowed((w) => population(changes(w)) * Math.sqrt(252), 1),
+  'Historical Volatility': windowed((w) => population(logChanges(w)) * 100 * Math.sqrt(252), 1), // of log returns, in percent (trap 20)
   'Max Drawdown': windowed(maxDrawdown),
   'Cumulative Return': windowed((w) => w.at(-1) / w[0] - 1),
   'Rate of Change': windowed((w) => (w.at(-1) / w[0] - 1) * 100, 1),

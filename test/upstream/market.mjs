@@ -29,7 +29,7 @@ export class MarketMemory {
     this.bars.clear()
     this.history.dropped(this.history.memory, true)
     for (const kind of ['tables', 'batch']) {
-      this[kind].clear()
+      this[kind] = new Map()
       this.history.dropped(this.history[kind], true)
     }
     this.dateMemo = null
@@ -48,21 +48,23 @@ export class MarketMemory {
   }
 
   async table(ticker) {
-    if (!this.tables.has(ticker) || !trap('stale-tables')) {
+    const { tables } = this
+    if (!tables.has(ticker) || !trap('stale-tables')) {
       if (!this.prices.has(ticker)) return null
       const bars = await this.prices.bars(ticker)
-      this.tables.set(ticker, bars)
-      this.history.held(this.history.tables, ticker, bars)
+      tables.set(ticker, bars)
+      if (tables === this.tables) this.history.held(this.history.tables, ticker, bars) // else the process that asked is gone
     }
-    return this.tables.get(ticker)
+    return tables.get(ticker)
   }
 
   async batchBars(ticker, limit) {
-    const known = this.batch.get(ticker)
+    const { batch } = this
+    const known = batch.get(ticker)
     if (trap('batch-memory') && known && known.limit >= limit && Date.now() - known.at < 30 * 60_000) return known.bars.slice(-limit)
     const bars = await this.prices.bars(ticker, limit)
-    this.batch.set(ticker, { bars, limit, at: Date.now() })
-    this.history.held(this.history.batch, ticker, bars, { limit })
+    batch.set(ticker, { bars, limit, at: Date.now() })
+    if (batch === this.batch) this.history.held(this.history.batch, ticker, bars, { limit })
     return bars
   }
 

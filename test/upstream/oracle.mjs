@@ -2,7 +2,8 @@
 // asked directly (with what it had in its caches then) or made to compute afresh (from the files as they
 // were then)? An answer is recognised by its bytes, and judged by what it was made of.
 import { dateOf } from './backtest.mjs'
-import { meaning, savedOf, textOf } from './history.mjs'
+import { meaning } from './compress.mjs'
+import { savedOf, textOf } from './history.mjs'
 import { parsePayload } from './compute.mjs'
 import { settings } from './settings.mjs'
 
@@ -121,9 +122,10 @@ export class Oracle {
       return this.partsRefusal(q, made, want.current, made.current) ?? this.partsRefusal(q, made, want.candidates, made.candidates)
     }
     if (made.kind === 'benchmarks' && !this.isDate(q, made.dataDate)) return `the data date ${shown(made.dataDate)}`
+    if (made.database && !q.fresh && this.inDatabase(q, made)) return null
     for (const [ticker, id] of Object.entries(made.bars)) {
       const limit = made.kind === 'candles' || made.kind === 'batch' ? made.limit : Infinity
-      if (!this.onDisk(q, made, ticker, id, limit) && (q.fresh || !this.inMemory(q, made, ticker, id, limit))) {
+      if (!this.onDisk(q, made, ticker, id, limit) && (q.fresh || (!this.inMemory(q, made, ticker, id, limit) && !this.inRow(q, made, ticker, id)))) {
         return `the bars ${id} of ${ticker}, which were neither in its file${q.fresh ? '' : ' nor in memory'}`
       }
     }
@@ -158,13 +160,26 @@ export class Oracle {
     return (this.history[map].get(ticker)?.within(q.from, q.to, until) ?? []).some((v) => this.isSeen(v, made, id, limit))
   }
 
+  // inDatabase reports whether the server had a database of exactly these bars built for such a strategy.
+  inDatabase(q, made) {
+    const until = (v) => v.to + q.grace + (q.collapsed || v.unannounced ? q.late : 0)
+    return (this.history.databases.get(made.database)?.within(q.from, q.to, until) ?? [])
+      .some((v) => Object.entries(made.bars).every(([t, id]) => this.history.seenAs(v.bars[t], made.mode) === id))
+  }
+
+  // inRow reports whether the server had this of a benchmark in its row for the data date.
+  inRow(q, made, ticker, id) {
+    if (made.kind !== 'benchmarks' || made.startDate || made.endDate) return false
+    return (this.history.rows.get(`benchmarks ${ticker}`)?.within(q.from, q.to, (r) => r.to + q.grace) ?? []).some((r) => r.number === id && this.isDate(q, r.dataDate))
+  }
+
   // isDate reports whether the server could take this text for its data date.
   isDate(q, text) {
     const from = q.from - settings.dataDateMemoryMs - q.late - q.grace
     if (this.history.dates.some((d) => d.text === text && d.from <= q.to && d.to >= from)) return true
     const [first] = [...this.history.files.keys()].sort()
     return this.history.files.get(first).within(from, q.to, (v) => this.until(q, v)).some((v) => {
-      const newest = new Date(this.history.contents.get(v.id).at(-1).time * 1000)
+      const newest = new Date((this.history.contents.get(v.id)?.at(-1).time ?? Date.now() / 1000) * 1000)
       return text === String(newest).split('T')[0] || text === newest.toISOString().slice(0, 10)
     })
   }
@@ -202,7 +217,7 @@ export class Oracle {
     const bars = made.kind === 'candles' && this.history.contents.get(Object.values(made.bars)[0])
     const last = bars ? dateOf(bars.at(-1).time) : made.kind === 'backtest' && made.last
     if (!last) return null
-    const dates = this.history.files.get(q.canary).within(q.from - q.late, q.to, (v) => this.until(q, v)).map((v) => dateOf(this.history.contents.get(v.id).at(-1).time))
+    const dates = this.history.files.get(q.canary).within(q.from - q.late, q.to, (v) => this.until(q, v)).map((v) => this.history.contents.get(v.id)?.at(-1).time).filter(Boolean).map(dateOf)
     const oldest = dates.sort()[0]
     return last < oldest ? `kept for long, though it ends on ${last} and the data on ${oldest}` : null
   }

@@ -1,47 +1,24 @@
 // The oracle must know a right answer from a wrong one; each case here is one that a cache gets wrong.
 import assert from 'node:assert/strict'
-import { spawn } from 'node:child_process'
-import crypto from 'node:crypto'
-import fs from 'node:fs/promises'
-import os from 'node:os'
-import path from 'node:path'
-import { after, before, test } from 'node:test'
+import { before, test } from 'node:test'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { textOf } from './history.mjs'
+import { start } from './testing.mjs'
 
 const tree = (...positions) => JSON.stringify({ id: 'r', kind: 'basic', children: { next: [{ id: 'p', kind: 'position', positions }] } })
 const run = '/api/bots/b1/run-backtest'
-let server
-let url
-let dir
+let [call, synced, flushed] = []
 
 before(async () => {
-  dir = await fs.mkdtemp(path.join(os.tmpdir(), 'oracle-'))
-  const env = {
-    ...process.env, PORT: '0', DATA_DIR: dir, DATA_DATE_MEMORY_MS: '1', REMEMBER: '1', SEED_BOTS: '0', HISTORY_DAYS: '120', TICKERS: 'A,SPY,QQQ,XOM',
-  }
-  server = spawn(process.execPath, [path.join(import.meta.dirname, 'server.mjs')], { env, stdio: ['ignore', 'pipe', 'inherit'] })
-  url = await new Promise((resolve) => server.stdout.on('data', (d) => { const m = /http:\S+/.exec(d); if (m) resolve(m[0]) }))
+  ({ call, synced, flushed } = await start({ REMEMBER: '1', SEED_BOTS: '0', HISTORY_DAYS: '120', TICKERS: 'A,SPY,QQQ,XOM' }))
   await call('POST', '/api/bots', { id: 'b1', ownerId: 'u', name: 'one', payload: tree('SPY', 'XOM') })
   await call('POST', '/api/bots', { id: 'b2', ownerId: 'u', name: 'two', payload: tree('XOM') })
 })
 
-after(async () => {
-  server.kill('SIGTERM')
-  await fs.rm(dir, { recursive: true })
-})
-
-async function call(method, target, body, headers = {}) {
-  const from = Date.now()
-  const res = await fetch(url + target, { method, headers: { 'Content-Type': 'application/json', ...headers }, body: body && JSON.stringify(body) })
-  const text = await res.text()
-  return { method, path: target, body, status: res.status, text, json: JSON.parse(text), sha: crypto.createHash('sha256').update(text).digest('hex'), from, to: Date.now() }
-}
-
 // verdict asks about an answer as if it had come as what is said, else just now.
 async function verdict(answer, said = {}) {
   const now = Date.now() + 1
-  const { text, json, ...ask } = { ...answer, from: now, to: now, ...said }
+  const { text, json, headers, ...ask } = { ...answer, from: now, to: now, ...said }
   await sleep(2)
   return (await call('POST', '/__test/check', { asks: [ask] })).json.verdicts[0]
 }
@@ -49,11 +26,6 @@ async function verdict(answer, said = {}) {
 const right = async (answer, said) => assert.deepEqual(await verdict(answer, said), { ok: true })
 const wrong = async (answer, pattern, said) => assert.match((await verdict(answer, said)).why?.join() ?? 'it was taken', pattern)
 const edit = (payload) => call('PUT', '/api/bots/b1', { ownerId: 'u', payload })
-
-async function synced(mode) {
-  await call('POST', '/__test/sync', { mode, durationMs: 50 })
-  while ((await call('GET', '/__test/state')).json.syncing) await sleep(10)
-}
 
 // same compares two answers less what differs between any two computations.
 function same(a, b) {
@@ -130,6 +102,9 @@ test('after a sync the old is right only as far as the server itself has it, or 
   await right(old.batch)
   await wrong(old.batch, /bars/, { fresh: true })
   await call('POST', run, { mode: 'OO' })
+  await right(old.run)
+  await wrong(old.run, /bars \w+ of \w+/, { fresh: true })
+  await flushed()
   await wrong(old.run, /bars \w+ of XOM/)
   const mixed = await call('POST', run, {})
   assert.equal(mixed.json.equityCurve.at(-1).date, '2026-01-14', 'SPY is from memory')
@@ -146,6 +121,7 @@ test('the past can be computed again', async () => {
   ]
   const admin = (await call('POST', '/api/auth/login', { email: 'admin@example.com', password: 'admin-password' })).json
   await call('POST', '/api/admin/cache/invalidate', {}, { Authorization: `Bearer ${admin.accessToken}` })
+  await flushed()
   const answers = []
   for (const ask of asks) answers.push(await call(...ask))
   const at = Date.now()

@@ -1,5 +1,6 @@
 // The server as it was: bots, metrics and files of a moment that history remembers, and no caches.
 import { Compute } from './compute.mjs'
+import { PriceDatabases } from './databases.mjs'
 import { Store } from './store.mjs'
 
 const at = (line, moment) => line?.items.find((v) => v.from <= moment && v.to > moment)
@@ -24,5 +25,5 @@ export function pastOf(history, moment) {
   }
   const dated = history.dates.filter((d) => d.from <= moment).at(-1)
   const market = { dataDate: async () => dated?.text ?? '' }
-  return new Compute({ store, market, prices, sync: { running: false }, recorder: {} })
+  return new Compute({ store, market, databases: new PriceDatabases(market, history), prices, sync: { running: false }, recorder: {} })
 }

@@ -3,6 +3,7 @@ import fs from 'node:fs'
 import fsp from 'node:fs/promises'
 import os from 'node:os'
 import path from 'node:path'
+import { setTimeout as sleep } from 'node:timers/promises'
 import { DuckDBInstance } from '@duckdb/node-api'
 import { settings, trap } from './settings.mjs'
 
@@ -113,7 +114,10 @@ export class Prices {
   async bars(ticker, limit = 20_000) {
     const began = Date.now()
     const found = await rows(`SELECT epoch("Date") AS t, "Open", "High", "Low", "Close", "Adj Close" FROM
-      (SELECT * FROM read_parquet(${quoted(this.file(ticker))}) ORDER BY "Date" DESC LIMIT ${limit}) ORDER BY "Date"`)
+      (SELECT * FROM read_parquet(${quoted(this.file(ticker))}) ORDER BY "Date" DESC LIMIT ${limit}) ORDER BY "Date"`).catch((e) => {
+      this.history?.unreadable(ticker, began)
+      throw e
+    })
     const bars = found.map(([t, open, high, low, close, adj]) => ({ time: Number(t), open, high, low, close, adj: adj ?? 0 }))
     this.history?.torn(ticker, bars, began)
     return bars
@@ -125,7 +129,7 @@ export class Prices {
   }
 
   // rewrite changes one ticker's file in place: append adds the next weekday, restate changes history.
-  async rewrite(ticker, mode, sync) {
+  async rewrite(ticker, mode, sync, tornMs = 0) {
     const file = this.file(ticker)
     const raw = await rows(`SELECT epoch("Date"), "Open", "High", "Low", "Close", "Adj Close", "Volume"
       FROM read_parquet(${quoted(file)}) ORDER BY "Date"`)
@@ -140,6 +144,7 @@ export class Prices {
     if (trap('partial-files')) {
       const half = bytes.length >> 1
       await fsp.writeFile(file, bytes.subarray(0, half))
+      if (tornMs) await sleep(tornMs)
       await fsp.appendFile(file, bytes.subarray(half))
     } else {
       await fsp.writeFile(`${file}.new`, bytes)

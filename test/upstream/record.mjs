@@ -1,7 +1,8 @@
 // What tests see and steer: every request that arrives is counted and remembered, and answers can be
 // replaced before the routes see the request.
 import crypto from 'node:crypto'
-import express from 'express'
+import { performance } from 'node:perf_hooks'
+import { settings } from './settings.mjs'
 
 const patterns = [
   [/^\/api\/bots\/[^/]+$/i, '/api/bots/:id'], [/^\/api\/bots\/[^/]+\/([^/]+)$/i, '/api/bots/:id/$1'],
@@ -10,7 +11,13 @@ const patterns = [
 
 export class Recorder {
   constructor() {
+    this.sockets = new Set() // of all who are connected
     this.reset()
+  }
+
+  connected(socket) {
+    this.sockets.add(socket)
+    socket.on('close', () => this.sockets.delete(socket))
   }
 
   reset() {
@@ -20,6 +27,7 @@ export class Recorder {
     this.backtests = 0
     this.overrides = []
     this.aborted = 0
+    this.cpuMs = settings.backtestCpuMs
   }
 
   // middleware taps the body on its way to whoever reads it.
@@ -77,26 +85,14 @@ export class Recorder {
     else go()
   }
 
-  // router is /__test: never counted, never overridden.
-  router({ store, sync, prices, market, oracle, fresh }) {
-    const r = express.Router()
-    r.use(express.json({ limit: '50mb' }))
-    r.get('/counts', (_, res) => res.json({ total: this.total, routes: this.routes, backtests: this.backtests, aborted: this.aborted }))
-    r.get('/requests', (_, res) => res.json({ requests: this.requests }))
-    r.post('/reset', (_, res) => { this.reset(); store.reset(); res.json({ success: true }) })
-    r.post('/answers', (req, res) => { this.overrides.push({ path: '/', ...req.body, times: req.body.times ?? 1 }); res.json({ success: true }) })
-    r.delete('/answers', (_, res) => { this.overrides = []; res.json({ success: true }) })
-    r.post('/sync', (req, res) => {
-      const started = sync.start({ mode: req.body.mode, durationMs: req.body.durationMs })
-      res.status(started ? 202 : 409).json({ started })
-    })
-    // What a restart does to the server's memory, without the restart.
-    r.post('/restart', async (_, res) => { await market.restart(); res.json({ success: true }) })
-    r.post('/check', (req, res) => res.json({ verdicts: req.body.asks.map((ask) => oracle.check(ask)) }))
-    r.get('/state', (_, res) => res.json({ version: store.log.length, syncing: sync.running, files: prices.generation, log: store.log.slice(-1000) }))
-    r.post('/fresh', async (req, res) => {
-      try { res.json(await fresh(req.body)) } catch (e) { res.status(e.status ?? 500).json({ error: e.message }) }
-    })
-    return r
+  // computes counts a backtest, and has it hold the server's one thread.
+  computes() {
+    this.backtests++
+    hold(this.cpuMs)
   }
+}
+
+// hold keeps the thread for so long: nobody is answered meanwhile.
+export function hold(ms) {
+  for (const until = performance.now() + ms; performance.now() < until;);
 }

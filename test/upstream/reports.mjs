@@ -120,17 +120,17 @@ export function recommend(current, candidates, { period, limit }) {
 
 const colors = ['#2563eb', '#dc2626', '#059669', '#d97706']
 
-export async function overlays(conditions, mode, barsOf) {
+export function overlays(conditions, mode, barsOf) {
   const out = []
   for (const [i, c] of conditions.entries()) {
-    const series = async (ticker, metric, window) => {
-      const bars = await barsOf(String(ticker).toUpperCase())
+    const series = (ticker, metric, window) => {
+      const bars = barsOf(String(ticker).toUpperCase())
       const values = Float64Array.from(bars, (b) => (mode === 'CC' ? b.adj || b.close : b.close))
       return bars.slice(-500).map((b, k) => ({ date: dateOf(b.time), value: indicator(metric, values, values.length - Math.min(500, values.length) + k, window) }))
     }
     out.push({
-      conditionId: c.id, label: `${c.window ?? ''} ${c.metric} of ${c.ticker}`.trim(), leftSeries: await series(c.ticker, c.metric, c.window),
-      rightSeries: c.expanded && c.rightTicker ? await series(c.rightTicker, c.rightMetric, c.rightWindow) : null,
+      conditionId: c.id, label: `${c.window ?? ''} ${c.metric} of ${c.ticker}`.trim(), leftSeries: series(c.ticker, c.metric, c.window),
+      rightSeries: c.expanded && c.rightTicker ? series(c.rightTicker, c.rightMetric, c.rightWindow) : null,
       rightLabel: c.expanded && c.rightTicker ? `${c.rightWindow ?? ''} ${c.rightMetric} of ${c.rightTicker}`.trim() : null,
       threshold: c.threshold ?? null, comparator: c.comparator, color: colors[i % colors.length],
     })

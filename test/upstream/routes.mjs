@@ -1,7 +1,8 @@
 // Bots, results and market data: the routes that are intercepted, and those that change their answers.
 import crypto from 'node:crypto'
-import { authenticate, guarded, requireAdmin } from './auth.mjs'
-import { settings } from './settings.mjs'
+import { authenticate, requireAdmin } from './auth.mjs'
+import { settings, trap } from './settings.mjs'
+import { rawMetrics } from './store.mjs'
 
 const isSys = settings.shape === 'sys'
 const html400 = (message) => Object.assign(new Error(message), { status: 400 }) // Express answers it in HTML
@@ -18,9 +19,9 @@ const running = (history) => (work) => async (req, res) => {
   }
 }
 
-export function computeRoutes(app, compute, store) {
-  const run = running(store.history)
-  const guard = guarded(store)
+export function computeRoutes(app, compute, access) {
+  const run = running(compute.history)
+  const [guard, prices] = [access.guard(), access.pricesGuard()]
   app.post('/api/bots/:id/run-backtest', guard, run((req) => compute.runBacktest(req.params.id, req.body ?? {})))
   app.post('/api/bots/:id/sanity-report', guard, run((req) => compute.botSanity(req.params.id, req.body ?? {})))
   app.post('/api/backtest', guard, run((req) => compute.backtest(req.body ?? {})))
@@ -28,17 +29,17 @@ export function computeRoutes(app, compute, store) {
   app.post('/api/correlation/optimize', guard, run((req) => compute.optimize(req.body ?? {})))
   app.post('/api/correlation/recommend', guard, run((req) => compute.recommend(req.body ?? {})))
   app.post('/api/indicator-series', guard, run((req) => compute.indicatorSeries(req.body ?? {})))
-  app.get('/api/benchmarks/metrics', run((req) => compute.benchmarks(req.query)))
-  app.post('/api/candles/batch', run((req) => compute.candlesBatch(req.body ?? {})))
-  app.get('/api/candles/:ticker', run((req) => compute.candles(req.params.ticker, req.query.limit)))
+  app.get('/api/benchmarks/metrics', prices, run((req) => compute.benchmarks(req.query)))
+  app.post('/api/candles/batch', prices, run((req) => compute.candlesBatch(req.body ?? {})))
+  app.get('/api/candles/:ticker', prices, run((req) => compute.candles(req.params.ticker, req.query.limit)))
 }
 
-const shown = ({ deletedAt, ...bot }) => bot
+const shown = ({ deletedAt, ...bot }) => ({ ...bot, metrics: rawMetrics(bot.metrics) })
 
-export function botRoutes(app, store) {
-  const guard = guarded(store)
-  const list = (bots) => bots.filter((b) => !b.deletedAt).map(shown)
-  const nexus = () => list(store.bots("visibility = 'nexus'")).map(({ payload, ...b }) => b)
+export function botRoutes(app, store, access) {
+  const guard = access.guard()
+  const list = (bots) => bots.filter((b) => !b.deletedAt)
+  const nexus = () => list(store.bots("visibility = 'nexus'")).map(({ payload, deletedAt, ...b }) => b)
   const top = (metric) => (req, res) => res.json({
     bots: nexus().sort((a, b) => (b.metrics?.[metric] ?? -1e9) - (a.metrics?.[metric] ?? -1e9)).slice(0, Number(req.query.limit) || 10),
   })
@@ -46,7 +47,7 @@ export function botRoutes(app, store) {
   app.get('/api/nexus/top/cagr', top('cagr'))
   app.get('/api/nexus/top/calmar', top('calmarRatio'))
   app.get('/api/nexus/top/sharpe', top('sharpeRatio'))
-  app.get('/api/bots', guard, (req, res) => res.json({ bots: list(store.bots('ownerId = ?', String(req.query.userId ?? ''))) }))
+  app.get('/api/bots', guard, (req, res) => res.json({ bots: list(store.bots('ownerId = ?', String(req.query.userId ?? ''))).map(shown) }))
   app.get('/api/bots/:id', guard, (req, res) => {
     const bot = store.bot(req.params.id)
     if (!bot) return res.status(404).json({ error: 'Bot not found' })
@@ -84,15 +85,17 @@ export function botRoutes(app, store) {
   app.post('/api/bots/:id/restore', guard, (req, res) => { if (mine(req, res)) { store.setDeleted(req.params.id, false); res.json({ success: true }) } })
   app.get('/api/bots/:id/metrics', guard, (req, res) => {
     const bot = store.bot(req.params.id)
-    return bot ? res.json({ botId: bot.id, ...(isSys ? { name: bot.name } : {}), metrics: bot.metrics }) : res.status(404).json({ error: 'Bot not found' })
+    return bot ? res.json({ botId: bot.id, ...(isSys ? { name: bot.name } : {}), metrics: rawMetrics(bot.metrics) }) : res.status(404).json({ error: 'Bot not found' })
   })
   app.put('/api/bots/:id/metrics', guard, (req, res, next) => {
     const metrics = req.body?.metrics ?? req.body ?? {}
     if (isSys && Object.values(metrics).includes(null)) return next(html400('Expected number, received null'))
-    if (!store.bot(req.params.id)) return res.status(404).json({ error: 'Bot not found' })
+    if (!store.bot(req.params.id, true)) return res.status(500).json({ error: 'FOREIGN KEY constraint failed' })
     store.saveMetrics(req.params.id, metrics)
     res.json({ success: true })
   })
+  app.get('/api/waitlist/stats', (_, res) => { if (trap('hidden-deletes')) store.cleanUp(); res.json({ total: 0, position: null }) })
+  app.post('/api/waitlist/join', (_, res) => { if (trap('hidden-deletes')) store.cleanUp(); res.status(201).json({ success: true }) })
   app.post('/api/migrate/user-data', (req, res) => {
     for (const b of req.body.bots ?? []) store.insert(b)
     res.json({ success: true })

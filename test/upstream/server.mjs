@@ -14,10 +14,13 @@ import { pastOf } from './past.mjs'
 import { MarketMemory } from './market.mjs'
 import { Store } from './store.mjs'
 import { Sync } from './sync.mjs'
+import { Access } from './access.mjs'
 import { Compute } from './compute.mjs'
+import { PriceDatabases } from './databases.mjs'
 import { Recorder } from './record.mjs'
 import { authRoutes } from './auth.mjs'
 import { adminRoutes, botRoutes, computeRoutes } from './routes.mjs'
+import { levers } from './levers.mjs'
 import { otherRoutes, rawRoutes, websocket } from './extras.mjs'
 
 const parquet = path.join(settings.dataDir, 'parquet')
@@ -36,12 +39,22 @@ const market = new MarketMemory(prices, history)
 await market.boot()
 const sync = new Sync(prices, store)
 const recorder = new Recorder()
-const compute = new Compute({ store, market, prices, sync, recorder })
+const databases = new PriceDatabases(market, history)
+const compute = new Compute({ store, market, databases, prices, sync, recorder })
+const access = new Access(store)
+
+// restart is what a restart does to the server's memory, and to who is connected, without the restart.
+async function restart() {
+  compute.life++
+  await sync.restart()
+  databases.restart()
+  await market.restart()
+}
 
 const app = express()
 app.set('trust proxy', 1)
 const oracle = new Oracle(history, compute)
-app.use('/__test', recorder.router({ store, sync, prices, market, oracle, fresh: (ask) => (ask.at ? pastOf(history, ask.at) : compute).fresh(ask) }))
+app.use('/__test', levers({ recorder, store, sync, prices, oracle, access, restart, fresh: (ask) => (ask.at ? pastOf(history, ask.at) : compute).fresh(ask) }))
 app.use(recorder.middleware())
 app.use(helmet())
 app.use(cors({ origin: settings.origins, credentials: true }))
@@ -50,8 +63,8 @@ rawRoutes(app)
 app.use(express.json({ limit: settings.shape === 'app' ? '1.5mb' : '50mb' }))
 authRoutes(app)
 otherRoutes(app)
-computeRoutes(app, compute, store)
-botRoutes(app, store)
+computeRoutes(app, compute, access)
+botRoutes(app, store, access)
 adminRoutes(app, { store, market, sync, prices, compute })
 
 if (trap('spa-for-unknown')) {
@@ -59,6 +72,7 @@ if (trap('spa-for-unknown')) {
 }
 
 const server = http.createServer(app)
+server.on('connection', (socket) => recorder.connected(socket))
 websocket(server)
 server.listen(settings.port, settings.host, () => {
   console.log(`upstream listening on http://${settings.host}:${server.address().port}`)

@@ -18,6 +18,12 @@ export const traps = [
   'run-saves-metrics', // 7: hits too
   'spa-for-unknown', // 8: index.html with 200 for unknown GETs
   'partial-files', // 4: files are rewritten in place, in two halves
+  'price-databases', // 16: built price databases live as long as the process
+  'benchmark-rows', // 21: metrics of a benchmark come from a row while there is one for the date text
+  'raw-metrics', // 23: a bot's saved metrics are shown as the row has them, without some
+  'hidden-deletes', // 24: the waiting list's routes delete private bots without tags
+  'coarse-updated-at', // 24: updatedAt is in whole seconds
+  'last-sync-lost', // 26: a restart forgets lastSync
   'volatile-fields', // 9: key order and times differ between computations
 ]
 
@@ -27,7 +33,9 @@ export const settings = {
   dataDir: env.DATA_DIR || path.join(here, '.data'),
   parquetSource: env.PARQUET_DIR || '',
   shape: env.SHAPE === 'app' ? 'app' : 'sys',
-  authBots: env.AUTH_BOTS === '1',
+  access: env.ACCESS_STYLE || (env.AUTH_BOTS === '1' ? 'token' : 'open'),
+  accessPrices: env.ACCESS_PRICES === '1',
+  backtestCpuMs: Number(env.BACKTEST_CPU_MS || 0),
   idsMatter: env.IDS_MATTER === '1',
   dataDateMemoryMs: Number(env.DATA_DATE_MEMORY_MS || 60_000),
   syncMs: Number(env.SYNC_DURATION_MS || 3000),

@@ -6,6 +6,23 @@ import { settings, trap } from './settings.mjs'
 
 const columns = ['ownerId', 'name', 'visibility', 'tags', 'fundSlot', 'backtestMode', 'backtestCostBps', 'payload', 'isDraft']
 
+// The columns of a bot's saved metrics: what else is put there is ignored (trap 23).
+const saved = {
+  cagr: 'cagr', maxDrawdown: 'max_drawdown', calmarRatio: 'calmar_ratio', sharpeRatio: 'sharpe_ratio', sortinoRatio: 'sortino_ratio',
+  treynorRatio: 'treynor_ratio', volatility: 'volatility', winRate: 'win_rate', avgTurnover: 'avg_turnover', avgHoldings: 'avg_holdings',
+  tradingDays: 'trading_days',
+}
+
+// rawMetrics is the row as the server shows it.
+export function rawMetrics(metrics) {
+  if (!metrics || !trap('raw-metrics')) return metrics
+  const { lastBacktestAt, updatedAt } = metrics
+  const columns = Object.entries(saved).map(([name, column]) => [column, metrics[name] ?? null])
+  return { ...Object.fromEntries(columns), last_backtest_at: lastBacktestAt, updated_at: updatedAt }
+}
+
+const second = (ms) => (trap('coarse-updated-at') ? Math.floor(ms / 1000) * 1000 : ms)
+
 export class Store {
   constructor(file, history) {
     this.history = history
@@ -16,13 +33,14 @@ export class Store {
         backtestMode TEXT, backtestCostBps REAL, payload TEXT, isDraft INTEGER, createdAt INTEGER, updatedAt INTEGER, deletedAt INTEGER);
       CREATE TABLE IF NOT EXISTS bot_metrics (botId TEXT PRIMARY KEY, metrics TEXT, lastBacktestAt INTEGER, updatedAt INTEGER);
       CREATE TABLE IF NOT EXISTS results (kind TEXT, botId TEXT, variant TEXT, hash TEXT, dataDate TEXT, answer TEXT, cachedAt INTEGER, midSync INTEGER,
-        PRIMARY KEY (kind, botId, variant));`)
+        PRIMARY KEY (kind, botId, variant));
+      CREATE TABLE IF NOT EXISTS benchmark_rows (ticker TEXT PRIMARY KEY, dataDate TEXT, metrics TEXT, bars TEXT);`)
     this.log = [] // versioned: what answers depended on, for an oracle
     this.reset()
   }
 
   reset() {
-    this.db.exec('DELETE FROM bots; DELETE FROM bot_metrics; DELETE FROM results;')
+    this.db.exec('DELETE FROM bots; DELETE FROM bot_metrics; DELETE FROM results; DELETE FROM benchmark_rows;')
     this.history.clear()
     if (settings.seedBots) for (const b of seedBots()) this.insert(b)
     this.note('reset')
@@ -35,7 +53,7 @@ export class Store {
   }
 
   insert(b) {
-    const now = Date.now()
+    const now = second(Date.now())
     this.db.prepare(`INSERT OR REPLACE INTO bots VALUES (?,?,?,?,?,?,?,?,?,?,?,?,NULL)`).run(b.id, b.ownerId, b.name, b.visibility ?? 'private',
       JSON.stringify(b.tags ?? []), b.fundSlot ?? null, b.backtestMode ?? 'CC', b.backtestCostBps ?? 5, b.payload ?? null, b.isDraft ? 1 : 0, now, now)
     this.note('bot', { bot: b.id })
@@ -63,7 +81,8 @@ export class Store {
   }
 
   touch(id) {
-    this.db.prepare('UPDATE bots SET updatedAt = max(?, updatedAt + 1) WHERE id = ?').run(Date.now(), id)
+    const next = trap('coarse-updated-at') ? 'max(?, updatedAt)' : 'max(?, updatedAt + 1)'
+    this.db.prepare(`UPDATE bots SET updatedAt = ${next} WHERE id = ?`).run(second(Date.now()), id)
     this.note('bot', { bot: id })
   }
 
@@ -77,13 +96,19 @@ export class Store {
     this.note('bot', { bot: id })
   }
 
+  // cleanUp removes what the waiting list's routes do behind everybody's back (trap 24).
+  cleanUp() {
+    for (const { id } of this.db.prepare("SELECT id FROM bots WHERE visibility = 'private' AND tags = '[]'").all()) this.remove(id)
+  }
+
   metrics(id) {
     const row = this.db.prepare('SELECT * FROM bot_metrics WHERE botId = ?').get(id)
     return row ? { ...JSON.parse(row.metrics), lastBacktestAt: row.lastBacktestAt, updatedAt: row.updatedAt } : null
   }
 
-  saveMetrics(id, metrics) {
+  saveMetrics(id, all) {
     const now = Date.now()
+    const metrics = trap('raw-metrics') ? Object.fromEntries(Object.keys(saved).filter((name) => name in all).map((name) => [name, all[name]])) : all
     this.db.prepare('INSERT OR REPLACE INTO bot_metrics VALUES (?,?,?,?)').run(id, JSON.stringify(metrics), now, now)
     this.history.metricsSaved(id, metrics)
     this.note('metrics', { bot: id })
@@ -107,7 +132,19 @@ export class Store {
     this.history.row(kind, botId, hash, dataDate, number)
   }
 
+  // benchmarkRow is a ticker's metrics as computed under the data date, whatever the tables hold by now (trap 21).
+  benchmarkRow(ticker, dataDate) {
+    const row = trap('benchmark-rows') && this.db.prepare('SELECT * FROM benchmark_rows WHERE ticker = ? AND dataDate = ?').get(ticker, dataDate)
+    return row ? { metrics: JSON.parse(row.metrics), bars: row.bars } : null
+  }
+
+  saveBenchmarkRow(ticker, dataDate, metrics, bars) {
+    this.db.prepare('INSERT OR REPLACE INTO benchmark_rows VALUES (?,?,?,?)').run(ticker, dataDate, JSON.stringify(metrics), bars)
+    this.history.row('benchmarks', ticker, null, dataDate, bars)
+  }
+
   clearRows(botId) {
+    if (!botId) this.db.prepare('DELETE FROM benchmark_rows').run()
     const done = botId ? this.db.prepare('DELETE FROM results WHERE botId = ?').run(botId) : this.db.prepare('DELETE FROM results').run()
     this.history.rowsCleared(botId)
     this.note('rows cleared', { bot: botId ?? null })

@@ -1,20 +1,22 @@
 // A bot's tree, walked for one day: which tickers to hold, with which weights.
+import { stateKey } from './compress.mjs'
 import { indicator } from './indicators.mjs'
 
-// involved lists every ticker that a tree names.
+// involved lists every ticker that a tree names: those to hold, and those that are looked at.
 export function involved(tree) {
-  const found = new Set()
-  const note = (t) => typeof t === 'string' && t && t !== 'Empty' && !t.startsWith('branch:') && found.add(t.toUpperCase())
+  const [held, watched] = [new Set(), new Set()]
+  const note = (t, into = watched) => typeof t === 'string' && t && t !== 'Empty' && !t.startsWith('branch:') && into.add(t.toUpperCase())
   const visit = (x) => {
     if (Array.isArray(x)) return x.forEach(visit)
     if (!x || typeof x !== 'object') return
     note(x.ticker)
     note(x.rightTicker)
-    for (const p of x.positions ?? []) note(typeof p === 'string' ? p : p?.ticker)
+    note(x.scaleTicker)
+    for (const p of x.positions ?? []) note(typeof p === 'string' ? p : p?.ticker, held)
     Object.values(x).forEach(visit)
   }
   visit(tree)
-  return [...found]
+  return { held: [...held], watched: [...watched] }
 }
 
 const conditionsOf = (node) => node.conditions ?? []
@@ -88,10 +90,20 @@ export function allocate(node, day, market) {
       return spread(slot(node, yes ? 'then' : 'else'), day, market, node)
     }
     case 'altExit': {
-      const inside = market.state(node, 'inside', false)
-      const list = inside ? node.exitConditions : node.entryConditions
-      if (holds(list ?? [], day, market)) market.set(node, 'inside', !inside)
-      return spread(slot(node, market.state(node, 'inside', false) ? 'then' : 'else'), day, market, node)
+      // Today's signal counts from the next time that the state is looked at. The object has a prototype, and
+      // nodes without an id share a state.
+      const key = stateKey(node)
+      const inside = Boolean(market.states[key])
+      market.states[key] = holds((inside ? node.exitConditions : node.entryConditions) ?? [], day, market) ? !inside : inside
+      return spread(slot(node, inside ? 'then' : 'else'), day, market, node)
+    }
+    case 'scaling': {
+      const at = indicator(node.scaleMetric, market.history(node.scaleTicker), day, node.scaleWindow) ?? node.scaleFrom
+      const share = Math.min(1, Math.max(0, (at - node.scaleFrom) / (node.scaleTo - node.scaleFrom || 1)))
+      const out = {}
+      add(out, spread(slot(node, 'then'), day, market, node), 1 - share)
+      add(out, spread(slot(node, 'else'), day, market, node), share)
+      return out
     }
     case 'function': {
       const scored = slot(node, 'next').map((n) => [score(n, node, day, market), n]).filter(([s]) => s !== null)

@@ -1,14 +1,16 @@
 // The server's own scheduler: rewrites the price files one after the other, in place, over minutes.
 import crypto from 'node:crypto'
 import { setTimeout as sleep } from 'node:timers/promises'
-import { settings } from './settings.mjs'
+import { settings, trap } from './settings.mjs'
+
+const nothingSynced = () => (settings.shape === 'app' ? null : { yfinance: null, tiingo: null, tiingo_5d: null, tiingo_full: null })
 
 export class Sync {
   constructor(prices, store) {
     this.prices = prices
     this.store = store
     this.job = null
-    this.lastSync = settings.shape === 'app' ? null : { yfinance: null, tiingo: null, tiingo_5d: null, tiingo_full: null }
+    this.lastSync = nothingSynced()
     this.syncedToday = 0
     this.jobs = new Map()
     this.killed = false
@@ -21,25 +23,25 @@ export class Sync {
     return this.job !== null
   }
 
-  start({ source = 'tiingo', mode = 'append', durationMs = settings.syncMs, id = null, announced = false } = {}) {
+  start({ source = 'tiingo', mode = 'append', durationMs = settings.syncMs, tornMs = 0, id = null, announced = false } = {}) {
     if (this.job) return false
     const all = this.prices.list()
     this.job = { pid: process.pid, startedAt: new Date().toISOString(), tickerCount: all.length, syncedCount: 0, phase: 'preparing', source }
     this.killed = false
     this.syncedToday = 0
     this.store.note('sync started', { mode })
-    this.done = this.run(all, mode, durationMs, source, id, { at: Date.now(), announced })
+    this.done = this.run(all, { mode, durationMs, tornMs, source, id }, { at: Date.now(), announced })
     return true
   }
 
-  async run(all, mode, durationMs, source, id, sync) {
+  async run(all, { mode, durationMs, tornMs, source, id }, sync) {
     const began = Date.now()
     let status = 'success'
     this.job.phase = 'downloading'
     try {
       for (const [i, ticker] of all.entries()) {
         if (this.killed) { status = 'error'; break }
-        await this.prices.rewrite(ticker, mode, sync)
+        await this.prices.rewrite(ticker, mode, sync, tornMs)
         this.job.syncedCount = this.syncedToday = i + 1
         this.store.note('file', { ticker, mode })
         if (id) this.jobs.get(id).syncedTickers.push(ticker)
@@ -49,6 +51,7 @@ export class Sync {
       status = 'error'
       this.store.note('sync failed', { message: String(e) })
     }
+    if (this.killed === 'restart') return
     const entry = {
       date: new Date().toISOString().slice(0, 10), status, tickerCount: all.length, syncedCount: this.syncedToday,
       durationSeconds: (Date.now() - began) / 1000, timestamp: new Date().toISOString(), source, mode, trackingKey: source,
@@ -68,6 +71,17 @@ export class Sync {
       return null
     }
     return id
+  }
+
+  // restart is what a restart of the server does: the sync that runs is gone with the process, and so is what was
+  // known of those before (trap 26).
+  async restart() {
+    this.killed = 'restart'
+    await this.done
+    this.job = null
+    this.jobs.clear()
+    this.syncedToday = 0
+    if (trap('last-sync-lost')) this.lastSync = nothingSynced()
   }
 
   kill() {

@@ -1,53 +1,24 @@
 // The stand-in is worth something only if its traps snap: each is shown here, in both shapes where they differ.
 import assert from 'node:assert/strict'
-import { spawn } from 'node:child_process'
 import fs from 'node:fs/promises'
 import os from 'node:os'
 import path from 'node:path'
 import { after, before, test } from 'node:test'
-import { setTimeout as sleep } from 'node:timers/promises'
 import { backtest, payloadOf, withFreshIds } from './client.mjs'
 import { traps } from './settings.mjs'
 import { generateAll } from './prices.mjs'
+import { start as started } from './testing.mjs'
 
-let scratch
-const running = []
+let prices
 
 before(async () => {
-  scratch = await fs.mkdtemp(path.join(os.tmpdir(), 'upstream-'))
-  await generateAll(path.join(scratch, 'prices'))
+  prices = await fs.mkdtemp(path.join(os.tmpdir(), 'prices-'))
+  await generateAll(prices)
 })
 
-after(async () => {
-  for (const p of running) p.kill('SIGTERM')
-  await fs.rm(scratch, { recursive: true })
-})
+after(() => fs.rm(prices, { recursive: true }))
 
-async function start(env = {}) {
-  const dir = await fs.mkdtemp(path.join(scratch, 'server-'))
-  const p = spawn(process.execPath, [path.join(import.meta.dirname, 'server.mjs')], {
-    env: { ...process.env, PORT: '0', DATA_DIR: dir, PARQUET_DIR: path.join(scratch, 'prices'), DATA_DATE_MEMORY_MS: '1', ...env }, stdio: ['ignore', 'pipe', 'inherit'],
-  })
-  running.push(p)
-  const url = await new Promise((resolve, reject) => {
-    p.stdout.on('data', (d) => { const m = /http:\S+/.exec(d); if (m) resolve(m[0]) })
-    p.on('exit', (code) => reject(new Error(`the server ended with ${code}`)))
-  })
-  const call = async (method, target, body, headers = {}) => {
-    const res = await fetch(url + target, { method, headers: { 'Content-Type': 'application/json', ...headers }, body: body && JSON.stringify(body) })
-    const text = await res.text()
-    let json = null
-    try { json = JSON.parse(text) } catch {}
-    return { status: res.status, headers: res.headers, text, json }
-  }
-  const token = async (email = 'admin@example.com', password = 'admin-password') =>
-    ({ Authorization: `Bearer ${(await call('POST', '/api/auth/login', { email, password })).json.accessToken}` })
-  const synced = async (mode) => {
-    await call('POST', '/__test/sync', { mode, durationMs: 100 })
-    for (let i = 0; i < 400 && (await call('GET', '/__test/state')).json.syncing; i++) await sleep(20)
-  }
-  return { url, call, token, synced, run: (body = {}, id = 'bot-7') => call('POST', `/api/bots/${id}/run-backtest`, body) }
-}
+const start = (env = {}) => started({ PARQUET_DIR: prices, ...env })
 
 test('results depend on payload, mode, costs and benchmark, and not on ids', async () => {
   const s = await start()
@@ -98,7 +69,9 @@ test('after a sync the server itself is stale until an admin clears it', async (
   const batch = (await s.call('POST', '/api/candles/batch', { tickers: ['KO'], limit: 50 })).json.results.KO.at(-1).time
   assert.equal(new Date(batch * 1000).toISOString().slice(0, 10), '2026-01-14')
   assert.equal((await s.call('POST', '/api/admin/cache/invalidate', {})).status, 401)
-  assert.equal((await s.call('POST', '/api/admin/cache/invalidate', {}, await s.token())).status, 200)
+  assert.equal((await s.invalidated()).status, 200)
+  assert.equal(await last(), before, 'the price database was built from them')
+  await s.flushed()
   assert.equal(await last(), '2026-01-15')
 })
 
