@@ -66,7 +66,10 @@ func (l *Lab) StartUpstream(env Env) (*Upstream, error) {
 			return nil, err
 		}
 	}
-	all := Env{"PORT": "0", "HOST": "127.0.0.1", "DATA_DIR": data, "PARQUET_DIR": l.prices}.with(env)
+	all := Env{
+		"PORT": "0", "HOST": "127.0.0.1", "DATA_DIR": data, "PARQUET_DIR": l.prices,
+		"TRAPS_OFF": "price-databases,benchmark-rows", // until Warmfront knows of them: then this line goes
+	}.with(env)
 	p, err := l.start("upstream", all, "node", filepath.Join("test", "upstream", "server.mjs"))
 	if err != nil {
 		return nil, err
