@@ -21,8 +21,9 @@ var errUpstreamTimeout = errors.New("the upstream's answer did not come in time"
 // result is what a flight brings to all who wait for it: an entry (stored, or found in Redis), an
 // answer that was not stored and why, or an error.
 type result struct {
-	entry *store.Entry
-	tier  string
+	entry  *store.Entry
+	tier   string
+	shared <-chan bool // of an entry that is new: gives, once, whether it is in Redis
 
 	answer *rawAnswer
 	reason string
@@ -71,8 +72,7 @@ func (p *Proxy) fill(ctx context.Context, a *ask) *result {
 		out.reason = reason
 		return out
 	}
-	p.keep(e)
-	out.entry = e
+	out.entry, out.shared = e, p.keep(e)
 	return out
 }
 
@@ -221,20 +221,25 @@ func (p *Proxy) receive(res *http.Response) *rawAnswer {
 	return raw
 }
 
-// keep stores e in both tiers.
-func (p *Proxy) keep(e *store.Entry) {
+// keep stores e in both tiers, and has it told whether Redis has it.
+func (p *Proxy) keep(e *store.Entry) (shared <-chan bool) {
+	told := make(chan bool, 1)
 	if e.Fresh+e.Stale <= 0 {
-		return // in Redis it would stay for ever
+		told <- false // in Redis it would stay for ever
+		return told
 	}
 	p.memory.Set(e)
 	if p.redis == nil {
-		return
+		told <- false
+		return told
 	}
 	p.redis.Set(e, func(err error) {
 		if err != nil {
 			p.metrics.redisErrors.WithLabelValues("set").Inc()
 		}
+		told <- err == nil
 	})
+	return told
 }
 
 // patientBody ends an answer that falls silent.

@@ -154,12 +154,11 @@ func ownFlight(a *ask) string {
 // load is what one flight does for all who wait: Redis first, then the server.
 func (p *Proxy) load(ctx context.Context, a *ask) *result {
 	if a.sure {
-		if e := p.fromRedis(ctx, a.key); e != nil && p.isUsable(e) && a.may(e.Open) {
-			p.memory.Set(e)
+		if e := p.sharedEntry(ctx, a); e != nil {
 			return &result{entry: e, tier: redisTier}
 		}
 	}
-	return p.fillFor(ctx, a)
+	return p.fillOnce(ctx, a)
 }
 
 const shortBody = "the request body ended before its Content-Length"

@@ -21,6 +21,7 @@ type metrics struct {
 	redisErrors  *prometheus.CounterVec
 	redisForeign prometheus.Counter
 	behind       prometheus.Counter
+	once         *prometheus.CounterVec
 }
 
 func newMetrics(routes []*keying.Route, memoryUsed func() int64) *metrics {
@@ -34,6 +35,7 @@ func newMetrics(routes []*keying.Route, memoryUsed func() int64) *metrics {
 	}, []string{"route"})
 	m := &metrics{
 		registry:  registry,
+		once:      newOnceCounter(),
 		handler:   promhttp.HandlerFor(registry, promhttp.HandlerOpts{}),
 		requests:  map[*keying.Route]*[outcomes][3]prometheus.Counter{},
 		upstreams: map[*keying.Route]prometheus.Observer{},
@@ -57,7 +59,7 @@ func newMetrics(routes []*keying.Route, memoryUsed func() int64) *metrics {
 		m.requests[route] = table
 		m.upstreams[route] = upstreams.WithLabelValues(route.Name)
 	}
-	registry.MustRegister(requests, upstreams, m.redisErrors, m.redisForeign, m.behind,
+	registry.MustRegister(requests, upstreams, m.redisErrors, m.redisForeign, m.behind, m.once,
 		prometheus.NewGaugeFunc(prometheus.GaugeOpts{
 			Name: "warmfront_memory_bytes", Help: "What the memory tier keeps, in bytes as stored.",
 		}, func() float64 { return float64(memoryUsed()) }),

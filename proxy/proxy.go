@@ -20,6 +20,7 @@ import (
 	"warmfront/config"
 	"warmfront/keying"
 	"warmfront/proxy/board"
+	"warmfront/proxy/lease"
 	"warmfront/proxy/store"
 	"warmfront/proxy/upstream"
 )
@@ -46,6 +47,7 @@ type Proxy struct {
 	fills     *fills
 	grants    *grants
 	creds     credentialNames
+	leases    *lease.Leases // nil without REDIS_URL
 
 	background
 
@@ -87,6 +89,7 @@ func New(cfg *config.Config, log *zap.Logger) (*Proxy, error) {
 	}
 	p.board = board.New(shared, cfg.RedisPrefix, cfg.CacheTTL+cfg.StaleTTL, p.hear, log)
 	p.fills = newFills(shared, p.board.InTouch, cfg.RedisPrefix, cfg.CacheTTL+cfg.StaleTTL)
+	p.leases = lease.New(shared, cfg.RedisPrefix, p.board.InTouch)
 	p.grants = newGrants(p.board, shared, cfg.RedisPrefix)
 	p.data = upstream.NewDataWatch(client, p.admin, p.board, upstream.DataSettings{
 		Canaries: cfg.DataDateTickers, Interval: cfg.DataDateInterval, Settle: cfg.SyncSettle,
@@ -102,6 +105,7 @@ func New(cfg *config.Config, log *zap.Logger) (*Proxy, error) {
 func (p *Proxy) Run(ctx context.Context) {
 	var watching sync.WaitGroup
 	watching.Go(func() { p.board.Run(ctx) })
+	watching.Go(func() { p.leases.Run(ctx) })
 	watching.Go(func() { p.data.Run(ctx) })
 	watching.Go(func() { p.access.Run(ctx) })
 	watching.Go(func() { p.redisHealth().Run(ctx) })
@@ -123,6 +127,7 @@ func (p *Proxy) Close(ctx context.Context) error {
 		return fmt.Errorf("waiting for calls to the upstream: %w", ctx.Err())
 	}
 	p.closeBackground(ctx)
+	p.leases.Close()
 	p.board.Leave(ctx)
 	p.memory.Close()
 	p.transport.CloseIdleConnections()
@@ -177,7 +182,7 @@ func (p *Proxy) hear(s board.Subject) {
 			p.writeback.moved(s.Name)
 		}
 	case board.Answer:
-		p.writeback.superseded(s.Name)
+		p.writeback.givenElsewhere(s.Name)
 	case board.Grant:
 		p.grants.forget(s.Name)
 	}

@@ -7,6 +7,7 @@ import (
 
 	"github.com/prometheus/client_golang/prometheus"
 
+	"warmfront/proxy/lease"
 	"warmfront/proxy/store"
 	"warmfront/proxy/upstream"
 )
@@ -21,13 +22,17 @@ const (
 // writeback leaves each bot's saved metrics as the server would have. The server saves them on every
 // run, also on its own cache's hits (contract, trap 7); a hit of ours skips that. So when the answer
 // that a hit serves is not the one whose metrics were saved last, they are sent, once. Of a bot only
-// the last answer counts, and its requests are made one after the other. A nil writeback does nothing.
+// the last answer counts, whichever replica gave it (lastAnswers), and the requests about it are made one after
+// the other, by whoever has its lease. A nil writeback does nothing.
 type writeback struct {
 	p       *Proxy
 	client  *upstream.Client
 	dropped *prometheus.CounterVec
-	limit   time.Duration    // of tries, for one answer
-	tell    func(bot string) // the other replicas, that the bot's last answer was given here
+	limit   time.Duration // of tries, for one answer
+	last    *lastAnswers
+	leases  *lease.Leases
+	tell    func(bot string) // the other replicas, that the bot's last answer is another now
+	current func() bool      // whether what they tell is heard here
 	ctx     context.Context  // ends with the proxy, at the latest
 	cancel  context.CancelFunc
 
@@ -44,12 +49,18 @@ type writeback struct {
 // botMetrics is what is known of a bot's saved metrics, and what they are to be.
 type botMetrics struct {
 	saved   string       // key of the answer whose metrics the server has; "" when that isn't known
-	refused string       // key of the answer whose metrics it refused: not sent again
 	wanted  *store.Entry // the last answer, while the server may have other metrics
-	runs    int          // runs under way that will save metrics
-	mixed   bool         // a run met another, a request of ours, or one of another replica: the order isn't known
-	warmed  bool         // the last run was the warm loop's
-	moves   uint64       // counts what may have moved the saved metrics besides requests of ours
+	given   string       // key of the last answer given here; "" when it isn't known
+	givenAt time.Time
+	heard   bool   // the other replicas are to be told of wanted, or asked whether it is still the last
+	compare bool   // another replica told of an answer: given may be later
+	runs    int    // runs under way that will save metrics
+	mixed   bool   // a run met another, a request of ours, or one of another replica: the order isn't known
+	warmed  bool   // the last run was the warm loop's
+	moves   uint64 // counts what may have moved the saved metrics besides requests of ours
+
+	refused      string // key of the answer whose metrics the server refused: not sent again before refusedUntil
+	refusedUntil time.Time
 
 	// Until unsure, a run that was given up may still save its metrics. Meanwhile the answer of seen is
 	// looked after now and then only.
@@ -72,7 +83,8 @@ type ending struct {
 
 func newWriteback(p *Proxy) *writeback {
 	w := &writeback{
-		p: p, client: p.client, bots: map[string]*botMetrics{}, limit: writebackFor, tell: func(string) {},
+		p: p, client: p.client, bots: map[string]*botMetrics{}, limit: writebackFor,
+		tell: func(string) {}, current: func() bool { return true },
 		dropped: prometheus.NewCounterVec(prometheus.CounterOpts{
 			Name: "warmfront_writeback_dropped_total", Help: "Metrics of a bot that were not written back after a hit.",
 		}, []string{"reason"}),
@@ -89,17 +101,21 @@ func (w *writeback) hit(bot string, e *store.Entry) {
 	}
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	b := w.bot(bot)
+	b, now := w.bot(bot), time.Now()
+	b.given, b.givenAt = e.Key, now
 	switch {
 	case b.wanted != nil && b.wanted.Key == e.Key:
-	case b.wanted == nil && b.runs == 0 && (b.saved == e.Key || b.refused == e.Key):
-	case b.wanted == nil && b.runs == 0 && b.seen == e.Key && time.Now().Before(b.lookOut):
+	case b.wanted == nil && b.runs == 0 && (b.saved == e.Key && w.current() || b.isRefused(e.Key)):
+	case b.wanted == nil && b.runs == 0 && b.seen == e.Key && now.Before(b.lookOut):
 	default:
 		w.want(b, e)
-		w.tell(bot)
 		w.schedule(bot, b)
 	}
 	b.warmed = false
+}
+
+func (b *botMetrics) isRefused(key string) bool {
+	return b.refused == key && time.Now().Before(b.refusedUntil)
 }
 
 // warmHit notes that e is what the warm loop was given for the bot. It has its metrics sent only after the loop
@@ -124,7 +140,7 @@ func (w *writeback) passes(bot string) (ended func(givenUp bool)) {
 	}
 	// Whoever was answered before it came was so before it; who is answered meanwhile may be after it.
 	w.superseded(bot)
-	w.tell(bot)
+	w.answered(bot, "")
 	w.begin(bot)
 	return func(givenUp bool) { w.end(bot, ending{unsure: givenUp}) }
 }
@@ -148,7 +164,7 @@ func (w *writeback) beginAudit(bot, key string) bool {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	b := w.bot(bot)
-	last := b.saved == key || b.refused == key || b.seen == key
+	last := b.saved == key || b.isRefused(key) || b.seen == key
 	if b.wanted != nil {
 		last = b.wanted.Key == key
 	}
@@ -188,7 +204,11 @@ func (w *writeback) end(bot string, how ending) {
 	if how.last {
 		// Whoever was answered before was so before this one.
 		w.unwant(b)
-		w.tell(bot)
+		b.given, b.givenAt = "", time.Now()
+		if how.saved != nil {
+			b.given = how.saved.Key
+		}
+		w.answeredLocked(bot, b.given)
 		b.warmed = how.warmed
 		if how.saved != nil && !alone {
 			w.want(b, how.saved)
@@ -197,7 +217,7 @@ func (w *writeback) end(bot string, how ending) {
 	w.schedule(bot, b)
 }
 
-// superseded notes that another answer about the bot has been given since, or is on its way.
+// superseded notes that another answer about the bot is on its way.
 func (w *writeback) superseded(bot string) {
 	if w == nil {
 		return
@@ -206,7 +226,28 @@ func (w *writeback) superseded(bot string) {
 	defer w.mu.Unlock()
 	if b := w.bots[bot]; b != nil {
 		w.unwant(b)
+		b.given = ""
 		b.moved()
+	}
+}
+
+// givenElsewhere notes that another replica has given an answer of another variant. Which one was the last is
+// looked up: what was given here may be later.
+func (w *writeback) givenElsewhere(bot string) {
+	if w == nil {
+		return
+	}
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	b := w.bots[bot]
+	if b == nil {
+		return
+	}
+	b.moved()
+	b.heard = true
+	if b.given != "" && time.Since(b.givenAt) < maxNews {
+		b.compare = true
+		w.schedule(bot, b)
 	}
 }
 
@@ -230,7 +271,7 @@ func (b *botMetrics) moved() {
 
 // lose makes what was known unknown.
 func (b *botMetrics) lose() {
-	b.saved, b.refused, b.seen = "", "", ""
+	b.saved, b.seen = "", ""
 	b.moves++
 }
 
@@ -243,6 +284,7 @@ func (w *writeback) forgetAll() {
 	defer w.mu.Unlock()
 	for _, b := range w.bots {
 		b.moved()
+		b.heard = true
 	}
 }
 
@@ -288,7 +330,7 @@ func (w *writeback) want(b *botMetrics, e *store.Entry) {
 		w.dropped.WithLabelValues("full").Inc()
 		return
 	}
-	b.wanted = e
+	b.wanted, b.heard = e, true
 	w.wanted++
 	w.held += int64(len(e.Body))
 }
@@ -303,12 +345,14 @@ func (w *writeback) unwant(b *botMetrics) {
 
 // schedule sees to it that somebody deals with what is wanted. The caller holds mu.
 func (w *writeback) schedule(id string, b *botMetrics) {
-	if b.wanted == nil || b.runs > 0 || b.queued || b.working {
+	if b.wanted == nil && !b.compare || b.runs > 0 || b.queued || b.working {
 		return
 	}
 	if w.closed && w.workers == 0 {
+		if b.wanted != nil {
+			w.dropped.WithLabelValues("closing").Inc()
+		}
 		w.unwant(b)
-		w.dropped.WithLabelValues("closing").Inc()
 		return
 	}
 	b.queued = true

@@ -11,6 +11,9 @@ import (
 // ErrRefused means that the server understood what was asked and said no: asking again is no use.
 var ErrRefused = fmt.Errorf("%w: it refuses", ErrStatus)
 
+// ErrFailed means that the server met an error of its own. It may pass, or come each time.
+var ErrFailed = fmt.Errorf("%w: it failed", ErrStatus)
+
 // SavedMetrics gives the saved metrics that the server shows of a bot; none are nil.
 func (c *Client) SavedMetrics(ctx context.Context, bot string, credentials http.Header) (map[string]json.RawMessage, error) {
 	res, body, err := c.get(ctx, "/api/bots/"+url.PathEscape(bot), credentials)
@@ -47,11 +50,13 @@ func (c *Client) SaveMetrics(ctx context.Context, bot string, credentials http.H
 	return nil
 }
 
-// saidYes is nil for a success, ErrStatus for what may pass, ErrRefused for the rest.
+// saidYes is nil for a success, ErrFailed for 500, ErrStatus for what else may pass, ErrRefused for the rest.
 func saidYes(status int) error {
 	switch {
 	case status/100 == 2:
 		return nil
+	case status == http.StatusInternalServerError:
+		return fmt.Errorf("%w: status %d", ErrFailed, status)
 	case status >= http.StatusInternalServerError, status == http.StatusTooManyRequests, status == http.StatusRequestTimeout:
 		return fmt.Errorf("%w: status %d", ErrStatus, status)
 	}
