@@ -35,7 +35,7 @@ func (p *Proxy) startBackground(shared redis.UniversalClient) {
 	p.audit.onDrop = func(key string) { p.board.Post(board.Subject{Class: board.Key, Name: key}) }
 	if p.cfg.MetricsWriteback {
 		p.writeback = newWriteback(p)
-		p.writeback.leases, p.writeback.current = p.leases, p.board.SureOfData
+		p.writeback.leases, p.writeback.current = p.leases, func() bool { return !p.board.CutOff() }
 		p.writeback.last = newLastAnswers(shared, p.board.InTouch, p.cfg.RedisPrefix, p.cfg.CacheTTL+p.cfg.StaleTTL)
 		p.writeback.tell = func(bot string) { p.board.Post(board.Subject{Class: board.Answer, Name: bot}) }
 	}

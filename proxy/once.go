@@ -34,7 +34,7 @@ func newOnceCounter() *prometheus.CounterVec {
 // asks for itself. Nobody waits for a holder that has died, for a Redis that doesn't say, or for answers that are
 // not kept; a holder's failure is nobody else's.
 func (p *Proxy) fillOnce(ctx context.Context, a *ask) *result {
-	if !a.sure || !a.still || !a.may(false) {
+	if !a.sure || !a.still || a.cutOff || !a.may(false) {
 		return p.fillFor(ctx, a)
 	}
 	watch := p.leases.Watch(a.key)

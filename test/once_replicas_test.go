@@ -46,6 +46,7 @@ func reaches(t *testing.T, up *harness.Upstream, n int) {
 }
 
 func TestTenClicksOverTwoReplicasAreComputedOnce(t *testing.T) {
+	t.Parallel()
 	up := upstream(t)
 	one, two, _ := replicas(t, up, nil)
 	override(t, up, harness.Override{Method: "POST", Path: runPath, DelayMS: 400})
@@ -79,6 +80,7 @@ func TestTenClicksOverTwoReplicasAreComputedOnce(t *testing.T) {
 }
 
 func TestAReplicaTakesOverFromOneThatIsKilledWhileItComputes(t *testing.T) {
+	t.Parallel()
 	up := upstream(t)
 	one, two, _ := replicas(t, up, nil)
 	override(t, up, harness.Override{Method: "POST", Path: runPath, Hang: true})
@@ -95,6 +97,7 @@ func TestAReplicaTakesOverFromOneThatIsKilledWhileItComputes(t *testing.T) {
 }
 
 func TestTheNextReplicaComputesWhenTheClientOfTheFirstLeaves(t *testing.T) {
+	t.Parallel()
 	up := upstream(t)
 	one, two, _ := replicas(t, up, nil)
 	override(t, up, harness.Override{Method: "POST", Path: runPath, Hang: true})
@@ -111,6 +114,7 @@ func TestTheNextReplicaComputesWhenTheClientOfTheFirstLeaves(t *testing.T) {
 }
 
 func TestNobodyWaitsForARedisThatStopsMeanwhile(t *testing.T) {
+	t.Parallel()
 	up := upstream(t)
 	one, two, r := replicas(t, up, nil)
 	override(t, up, harness.Override{Method: "POST", Path: runPath, Hang: true})
@@ -129,6 +133,7 @@ func TestNobodyWaitsForARedisThatStopsMeanwhile(t *testing.T) {
 }
 
 func TestAFailureOfOneReplicasCallIsNotTheOthers(t *testing.T) {
+	t.Parallel()
 	for _, status := range []int{503, 500} {
 		t.Run(fmt.Sprint(status), func(t *testing.T) {
 			up := upstream(t)
@@ -150,6 +155,7 @@ func TestAFailureOfOneReplicasCallIsNotTheOthers(t *testing.T) {
 }
 
 func TestAnAnswerThatIsNotKeptMakesNobodyQueue(t *testing.T) {
+	t.Parallel()
 	up := upstream(t)
 	one, two, _ := replicas(t, up, nil)
 	override(t, up, harness.Override{Method: "POST", Path: runPath, AddHeaders: map[string]string{"Cache-Control": "no-store"}, DelayMS: 300, Times: 9})

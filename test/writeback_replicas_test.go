@@ -21,6 +21,7 @@ func quiet(t *testing.T, up *harness.Upstream, replicas ...*harness.Server) {
 }
 
 func TestEachChangeOfVariantIsWrittenBackOnceOverTwoReplicas(t *testing.T) {
+	t.Parallel()
 	up := upstream(t)
 	one, two, _ := replicas(t, up, nil)
 	closed, open := variants(t, up, one)
@@ -44,6 +45,7 @@ func TestEachChangeOfVariantIsWrittenBackOnceOverTwoReplicas(t *testing.T) {
 }
 
 func TestOneVariantOverTwoReplicasIsNotAskedForAgainAndAgain(t *testing.T) {
+	t.Parallel()
 	up := upstream(t)
 	one, two, _ := replicas(t, up, nil)
 	expect(t, post(t, one.URL+runPath, closeVariant), 200, "X-Cache: MISS")
@@ -65,6 +67,7 @@ func TestOneVariantOverTwoReplicasIsNotAskedForAgainAndAgain(t *testing.T) {
 }
 
 func TestTheLastOfTwoAnswersOverTwoReplicasWinsHoweverCloseTheyAre(t *testing.T) {
+	t.Parallel()
 	up := upstream(t)
 	one, two, _ := replicas(t, up, nil)
 	closed, open := variants(t, up, one)
@@ -86,6 +89,7 @@ func TestTheLastOfTwoAnswersOverTwoReplicasWinsHoweverCloseTheyAre(t *testing.T)
 }
 
 func TestMetricsThatTheServerRefusesAreNotSentByTheOtherReplicaToo(t *testing.T) {
+	t.Parallel()
 	for _, c := range []struct{ status, puts int }{{400, 1}, {404, 1}, {500, 3}} {
 		t.Run(fmt.Sprint(c.status), func(t *testing.T) {
 			up := upstream(t)
