@@ -2,6 +2,7 @@ package proxy
 
 import (
 	"bytes"
+	"context"
 	"errors"
 	"io"
 	"maps"
@@ -256,18 +257,38 @@ func (p *Proxy) passAs(w http.ResponseWriter, a *ask, how outcome, reason string
 		// Before the answer's end is sent, if it is as short as a refusal is.
 		tap.onStatus = func(status int) { p.noted(a.in.Context(), a, status) }
 	}
-	answered := false
-	ended := p.passesAsked(a)
-	defer func() { ended(answered) }()
 	began := time.Now()
-	if a.bot != "" && a.route.SavesMetrics() {
-		write := p.board.Begin(a.in.Context(), board.Subject{Class: board.Metrics, Name: a.bot})
-		defer func() { write.End(answered) }()
-		p.runsForeign(a.in.Context(), a.bot) // its body may not have been read
+	if !p.passRun(w, a, mark) {
+		return
 	}
-	answered = p.pass(w, a.in, mark)
 	a.waited = time.Since(began)
 	p.done(a, how, upstreamTier, mark.status, reason)
+}
+
+// passRun passes the request. A run leaves metrics behind (contract, trap 7): it is a write of them from when the
+// server has its body, which may not have been read here, until its answer is over. It reports false when the request
+// was answered without the server.
+func (p *Proxy) passRun(w http.ResponseWriter, a *ask, mark *passMark) (passed bool) {
+	if !a.route.SavesMetrics() {
+		p.pass(w, a.in, mark)
+		return true
+	}
+	ctx := context.WithoutCancel(a.in.Context())
+	run := &writing{begin: func() func(int, bool) {
+		saved := p.passesAsked(a)
+		write := p.board.Begin(ctx, board.Subject{Class: board.Metrics, Name: a.bot})
+		p.runsForeign(ctx, a.bot)
+		return func(_ int, certain bool) {
+			write.End(certain)
+			saved(certain)
+		}
+	}}
+	defer run.giveUp()
+	held, ok := run.hold(w, a.in)
+	if ok && p.pass(w, held, mark) {
+		run.answer(mark.status)
+	}
+	return ok
 }
 
 // label writes what the answer says about its way.

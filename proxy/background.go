@@ -3,13 +3,10 @@ package proxy
 import (
 	"context"
 	"net/http"
-	"path"
-	"strings"
 	"time"
 
 	"github.com/redis/go-redis/v9"
 
-	"warmfront/keying"
 	"warmfront/proxy/board"
 	"warmfront/proxy/store"
 )
@@ -93,14 +90,13 @@ func (p *Proxy) passesAsked(a *ask) (end func(answered bool)) {
 	if a.route.Name != runBacktest {
 		return func(bool) {}
 	}
-	_, bot, _ := keying.Match(a.in.Method, a.in.URL.EscapedPath())
-	ended := p.writeback.passes(bot)
+	ended := p.writeback.passes(a.bot)
 	return func(answered bool) { ended(!answered || a.in.Context().Err() != nil) }
 }
 
 // passesThrough is the same for what is not intercepted: some of it moves saved metrics.
 func (p *Proxy) passesThrough(r *http.Request) (end func(answered bool)) {
-	bot, moves := movesMetrics(r)
+	bot, moves := movesMetrics(r.Method, r.URL.EscapedPath())
 	switch {
 	case !moves:
 		return func(bool) {}
@@ -110,18 +106,4 @@ func (p *Proxy) passesThrough(r *http.Request) (end func(answered bool)) {
 	}
 	ended := p.writeback.passes(bot)
 	return func(answered bool) { ended(!answered || r.Context().Err() != nil) }
-}
-
-// movesMetrics reports whether a request that is not intercepted may change saved metrics, and of
-// which bot: "" for any. Saving the bot itself and making a new one leave them as they are.
-func movesMetrics(r *http.Request) (bot string, moves bool) {
-	e := effectOf(r)
-	if e.kind != writesBots {
-		return "", false
-	}
-	below := strings.TrimPrefix(strings.ToLower(path.Clean(r.URL.Path)), "/api/bots")
-	if e.subject.Class == board.Bot && r.Method == http.MethodPost && below == "" || r.Method == http.MethodPut && strings.Count(below, "/") == 1 {
-		return "", false
-	}
-	return e.subject.Name, true
 }

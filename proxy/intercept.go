@@ -1,7 +1,6 @@
 package proxy
 
 import (
-	"bytes"
 	"context"
 	"crypto/rand"
 	"errors"
@@ -161,25 +160,17 @@ func (p *Proxy) load(ctx context.Context, a *ask) *result {
 	return p.fillOnce(ctx, a)
 }
 
-const shortBody = "the request body ended before its Content-Length"
-
 // read takes the body in, once. It reports false when the request has been dealt with: answered,
 // passed because it is too large to be keyed, or left by its client.
 func (p *Proxy) read(w http.ResponseWriter, a *ask) bool {
 	body := a.in.Body
 	read, err := io.ReadAll(io.LimitReader(body, int64(p.cfg.MaxRequest)+1))
 	switch {
-	case errors.Is(err, io.ErrUnexpectedEOF):
-		writeError(w, http.StatusBadRequest, shortBody)
-		return false
-	case err != nil: // the client has left, or its chunks are malformed
-		writeError(w, http.StatusBadRequest, "the request body can't be read")
+	case err != nil:
+		writeBodyError(w, err)
 		return false
 	case int64(len(read)) > int64(p.cfg.MaxRequest):
-		a.in.Body = struct {
-			io.Reader
-			io.Closer
-		}{io.MultiReader(bytes.NewReader(read), body), body}
+		a.in.Body = readAgain(read, body)
 		p.passStreamed(w, a, "request-too-large")
 		return false
 	}

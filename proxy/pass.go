@@ -7,6 +7,7 @@ import (
 	"net"
 	"net/http"
 	"net/http/httputil"
+	"os"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -118,7 +119,10 @@ func passFailed(w http.ResponseWriter, r *http.Request, err error, log *zap.Logg
 	tooSlow := errors.Is(cause, errUpstreamTimeout)
 	status, message := http.StatusBadRequest, shortBody
 	switch {
-	case going.body != nil && going.body.short():
+	case going.body != nil && going.body.failedBy(io.ErrUnexpectedEOF):
+	case going.body != nil && going.body.failedBy(os.ErrDeadlineExceeded):
+		status, message = http.StatusRequestTimeout, silentBody
+		w.Header().Set("Connection", "close")
 	case cause != nil && !tooSlow:
 		panic(http.ErrAbortHandler) // the client has left; returning would answer 200
 	default:
@@ -215,7 +219,7 @@ func (p *Proxy) pass(w http.ResponseWriter, r *http.Request, mark *passMark) (an
 	return !going.failed
 }
 
-// watchedBody tells when a request's body has gone out, and remembers that it ended before its Content-Length.
+// watchedBody tells when a request's body has gone out, and remembers how it ended.
 type watchedBody struct {
 	io.ReadCloser
 	sent func()
@@ -238,10 +242,11 @@ func (b *watchedBody) Read(buf []byte) (int, error) {
 	return n, err
 }
 
-func (b *watchedBody) short() bool {
+// failedBy reports whether the body ended with that error.
+func (b *watchedBody) failedBy(err error) bool {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	return errors.Is(b.err, io.ErrUnexpectedEOF)
+	return errors.Is(b.err, err)
 }
 
 // bufferPool lends the copy buffers of the pass-through.

@@ -55,7 +55,8 @@ type Proxy struct {
 	hooks    hooks
 	draining atomic.Bool
 
-	usersWaiting atomic.Int64
+	usersWaiting  atomic.Int64
+	clientSilence time.Duration // clientSilence, less in tests
 }
 
 // New wires a Proxy; it asks nobody anything before Run.
@@ -74,6 +75,8 @@ func New(cfg *config.Config, log *zap.Logger) (*Proxy, error) {
 		origins:   upstream.NewOrigins(client),
 		access:    upstream.NewAccess(client, log),
 		creds:     newCredentialNames(cfg.CredentialHeaders),
+
+		clientSilence: clientSilence,
 	}
 	var err error
 	if p.memory, err = store.NewMemory(int64(cfg.MemoryLimit)); err != nil {
@@ -140,6 +143,7 @@ func (p *Proxy) Close(ctx context.Context) error {
 
 // ServeHTTP takes a request to its place.
 func (p *Proxy) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	r = boundSilence(w, r, p.clientSilence)
 	if rest, own := strings.CutPrefix(r.URL.Path, ownPrefix); own {
 		p.serveOwn(w, r, rest)
 		return
@@ -151,14 +155,11 @@ func (p *Proxy) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	if !p.isPublic() {
 		w = p.watchRefusal(w, r)
 	}
-	answered := false
-	ended := p.passesThrough(r)
-	defer func() { ended(answered) }()
-	if e := effectOf(r); e.kind != noEffect {
-		answered = p.passWriting(w, r, e)
+	if e := effectOf(r.Method, r.URL.EscapedPath()); e.kind != noEffect {
+		p.passWriting(w, r, e)
 		return
 	}
-	answered = p.pass(w, r, nil)
+	p.pass(w, r, nil)
 }
 
 // hear takes in what another replica has put on the board.

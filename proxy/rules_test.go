@@ -7,7 +7,6 @@ import (
 	"testing"
 
 	"warmfront/config"
-	"warmfront/proxy/board"
 )
 
 func TestAcceptEncodingIsReadAsRFC9110Says(t *testing.T) {
@@ -37,35 +36,6 @@ func TestIfNoneMatchIsReadAsRFC9110Says(t *testing.T) {
 	} {
 		if got := matches(c.fields, "abc"); got != c.want {
 			t.Errorf("If-None-Match %q: %v, want %v", c.fields, got, c.want)
-		}
-	}
-}
-
-func TestEffectsAreSeenInEverySpelling(t *testing.T) {
-	bot := func(id string) effect { return effect{board.Subject{Class: board.Bot, Name: id}, writesBots} }
-	metrics := func(id string) effect { return effect{board.Subject{Class: board.Metrics, Name: id}, writesBots} }
-	data := func(kind effectKind) effect { return effect{board.Subject{Class: board.Data}, kind} }
-	for _, c := range []struct {
-		method, target string
-		want           effect
-	}{
-		{"GET", "/api/bots/b1", effect{}}, {"HEAD", "/api/bots/b1", effect{}}, {"OPTIONS", "/api/bots/b1", effect{}},
-		{"POST", "/api/bots/import", bot("")}, {"PUT", "/api/bots/b1", bot("b1")}, {"DELETE", "/api/bots/b1/permanent", bot("b1")},
-		{"POST", "/api/bots/b1/restore/", bot("b1")}, {"PUT", "/API/Bots/b1", bot("b1")}, {"PUT", "/api/bots/B1/", bot("B1")},
-		{"PUT", "/api/bots/a%2Fb", bot("a/b")}, {"POST", "/api/bots", bot("")}, {"POST", "/api/bots/", bot("")},
-		{"PUT", "/api//bots/b1", bot("")}, {"PUT", "/api/bots/../bots/b1", bot("")}, {"PUT", "/api/bots/%2e%2E/bots/b1", bot("")},
-		{"POST", "/api/migrate/user-data", bot("")}, {"PUT", "/api/%62ots/b1", bot("b1")}, {"POST", "/api/v2/bots/b1", bot("")},
-		{"PUT", "/api/bots/b1/metrics", metrics("b1")}, {"PUT", "/api/bots/b1/Metrics/", metrics("b1")}, {"PUT", "/api/bots/b1/x/metrics", bot("b1")},
-		{"POST", "/api/admin/cache/prewarm", metrics("")},
-		{"POST", "/api/auth/login", effect{}}, {"POST", "/api/live/orders", effect{}}, {"PUT", "/api/watchlists/1", effect{}},
-		{"POST", "/api/admin/cache/invalidate", data(clearsMemory)}, {"POST", "/API/admin/cache/Invalidate/", data(clearsMemory)},
-		{"POST", "/api/admin/cache/refresh", data(clearsRows)}, {"POST", "/api/admin/cache/ticker-clear", data(clearsBarOnly)},
-		{"GET", "/api/admin/cache/stats", effect{}}, {"POST", "/api/admin/cache/whatever", data(clearsMemory)},
-		{"POST", "/api/admin/sync-schedule/run-now", data(startsSync)}, {"PUT", "/api/admin/sync-schedule", effect{}},
-		{"POST", "/api/download", data(startsSync)}, {"DELETE", "/api/download/x", data(startsSync)}, {"GET", "/api/download/x", effect{}},
-	} {
-		if got := effectOf(httptest.NewRequest(c.method, c.target, nil)); got != c.want {
-			t.Errorf("%s %s: effect %+v, want %+v", c.method, c.target, got, c.want)
 		}
 	}
 }

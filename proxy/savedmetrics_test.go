@@ -3,7 +3,6 @@ package proxy
 import (
 	"encoding/json"
 	"errors"
-	"net/http/httptest"
 	"strings"
 	"testing"
 
@@ -84,7 +83,7 @@ func TestWhatMovesSavedMetricsIsKnown(t *testing.T) {
 		{"POST", "/api/admin/cache/prewarm", "", true}, {"GET", "/api/admin/cache/prewarm", "", false}, {"POST", "/api/live/orders", "", false},
 		{"PUT", "/api//bots/b1/metrics", "", true},
 	} {
-		bot, moves := movesMetrics(httptest.NewRequest(c.method, c.target, nil))
+		bot, moves := movesMetrics(c.method, c.target)
 		if bot != c.bot || moves != c.moves {
 			t.Errorf("%s %s: moves %v of %q, want %v of %q", c.method, c.target, moves, bot, c.moves, c.bot)
 		}

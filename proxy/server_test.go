@@ -2,6 +2,7 @@ package proxy
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"encoding/json"
 	"fmt"
@@ -33,6 +34,7 @@ type fakeServer struct {
 	computed atomic.Int32
 	bodies   []string // of run-backtests, as they arrived
 	status   int      // of GET /api/bots/:id
+	refuses  int      // status of what is not known here; 0: 404
 }
 
 func (s *fakeServer) ServeHTTP(w http.ResponseWriter, r *http.Request) {
@@ -74,7 +76,8 @@ func (s *fakeServer) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 			"metrics": map[string]any{"cagr": s.computed.Load()}}}) // every run saves other metrics (trap 7)
 		_, _ = w.Write(b)
 	default:
-		w.WriteHeader(http.StatusNotFound)
+		_, _ = io.Copy(io.Discard, r.Body)
+		w.WriteHeader(cmp.Or(s.refuses, http.StatusNotFound))
 	}
 }
 

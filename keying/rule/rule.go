@@ -52,4 +52,6 @@ const (
 	SpecialIDs Rule = "special-ids"
 	// EditorsFields: the editor's fields are left out of nodes only; in a condition they count (trap 17).
 	EditorsFields Rule = "editors-fields"
+	// HiddenWrites: what deletes bots although it does not look so is a write to all bots.
+	HiddenWrites Rule = "hidden-writes"
 )
