@@ -15,6 +15,7 @@ func sentOverASocket(path, body string, header ...string) string {
 
 // The server's body parser does not read these bodies: it answers for the default of 5 basis points.
 func TestBodyThatTheServerDoesNotReadNeverPassesForOneThatItReads(t *testing.T) {
+	t.Parallel()
 	const bot, body = "/api/bots/bot-4/run-backtest", `{"costBps":50}`
 	up, r := upstream(t), redisServer(t)
 	env := harness.Env{"REDIS_URL": r.URL(), "METRICS_WRITEBACK": "false"}
@@ -58,6 +59,7 @@ func shownMetrics(t *testing.T, a *harness.Answer) string {
 
 // Words for application/json that the server reads share an entry, and go out as one.
 func TestBodyThatTheServerReadsIsSentAsJSONInOneWord(t *testing.T) {
+	t.Parallel()
 	up := upstream(t)
 	w := warmfront(t, up.URL, nil)
 	for i, header := range []string{"Content-Type: application/json ; charset=\"UTF-8\"", "Content-Type: Application/JSON", "Content-Type: application/json;charset=utf-8"} {
@@ -75,6 +77,7 @@ func TestBodyThatTheServerReadsIsSentAsJSONInOneWord(t *testing.T) {
 
 // The server sees no Origin, or one that is none, and answers without CORS fields.
 func TestOriginThatTheServerDoesNotSeeIsNotTakenForRefused(t *testing.T) {
+	t.Parallel()
 	up := upstream(t)
 	tree, err := up.Strategy(t.Context(), "bot-8")
 	ok(t, err)

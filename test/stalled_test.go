@@ -44,6 +44,7 @@ func stall(t *testing.T, url string) (leave func()) {
 }
 
 func TestAStalledRequestToRunNowLeavesOtherRoutesAlone(t *testing.T) {
+	t.Parallel()
 	up, r := upstream(t), redisServer(t)
 	env := harness.Env{"REDIS_URL": r.URL(), "METRICS_WRITEBACK": "false"}
 	one, two := warmfront(t, up.URL, env), warmfront(t, up.URL, env)
@@ -101,6 +102,7 @@ func TestAStalledRequestToRunNowLeavesOtherRoutesAlone(t *testing.T) {
 
 // A body that the server's parser skips is no reason for its handler to wait: the header alone must not get there first.
 func TestWriteWithABodyThatTheServerDoesNotReadIsHeardOfFirst(t *testing.T) {
+	t.Parallel()
 	up, r := ownUpstream(t, harness.Env{"SYNC_DURATION_MS": "60000"}), redisServer(t)
 	env := harness.Env{"REDIS_URL": r.URL()}
 	one, two := warmfront(t, up.URL, env), warmfront(t, up.URL, env)
@@ -128,6 +130,7 @@ func TestWriteWithABodyThatTheServerDoesNotReadIsHeardOfFirst(t *testing.T) {
 }
 
 func TestRefusedWriteMakesNothingProvisional(t *testing.T) {
+	t.Parallel()
 	up, r := upstream(t), redisServer(t)
 	env := harness.Env{"REDIS_URL": r.URL()}
 	one, two := warmfront(t, up.URL, env), warmfront(t, up.URL, env)
@@ -156,6 +159,7 @@ func TestRefusedWriteMakesNothingProvisional(t *testing.T) {
 
 // The router refuses this visibility with an HTML page.
 func TestRefusedWriteToABotLeavesNothingInDoubt(t *testing.T) {
+	t.Parallel()
 	up, r := upstream(t), redisServer(t)
 	env := harness.Env{"REDIS_URL": r.URL()}
 	one, two := warmfront(t, up.URL, env), warmfront(t, up.URL, env)
