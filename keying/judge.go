@@ -22,9 +22,15 @@ type Verdict struct {
 }
 
 // Judge looks for the route's own sign of success in a decoded answer: 200 is not success (trap 8).
-// Answers are large; nothing but the fields that matter is looked at.
-func (q *Request) Judge(body []byte) (Verdict, error) {
-	a := &answer{Decoder: jsontext.NewDecoder(bytes.NewBuffer(body)), body: body, q: q}
+// Answers are large; nothing but the fields that matter is looked at. revs are the revisions of the request's
+// bots; those of which none is given are taken to be there.
+func (q *Request) Judge(body []byte, revs ...Revision) (Verdict, error) {
+	a := &answer{Decoder: jsontext.NewDecoder(bytes.NewBuffer(body)), body: body, q: q, count: q.asked.count}
+	if absent := len(q.Bots) - len(q.Present(revs)); absent > 0 {
+		if a.count = q.shownWithout(absent); a.count < 0 {
+			return Verdict{}, errors.New("keying: judging an answer: whether it counts a bot that is absent can't be told")
+		}
+	}
 	if err := a.judge(); err != nil {
 		return Verdict{}, fmt.Errorf("keying: judging an answer of %s: %w", q.Route.Name, err)
 	}
@@ -36,6 +42,7 @@ type answer struct {
 	*jsontext.Decoder
 	body    []byte
 	q       *Request
+	count   int // as asked.count
 	verdict Verdict
 }
 
@@ -309,8 +316,8 @@ func (a *answer) covers(each check) error {
 // isAll: as many as were asked for; the server leaves out silently what failed.
 func isAll(a *answer) error {
 	n, err := a.elements(a.SkipValue)
-	if err == nil && n != a.q.asked.count {
-		err = fmt.Errorf("%d of %d", n, a.q.asked.count)
+	if err == nil && n != a.count {
+		err = fmt.Errorf("%d of %d", n, a.count)
 	}
 	return err
 }
@@ -329,8 +336,8 @@ func isOverlays(a *answer) error {
 			return err
 		})
 	})
-	if err == nil && (n == 0 || n != a.q.asked.count) {
-		err = fmt.Errorf("%d overlays for %d conditions", n, a.q.asked.count)
+	if err == nil && (n == 0 || n != a.count) {
+		err = fmt.Errorf("%d overlays for %d conditions", n, a.count)
 	}
 	return err
 }

@@ -151,6 +151,9 @@ func (q *Request) envelope(revs []Revision, d Data) (head, tail []byte, err erro
 	}
 	list := value{kind: '['}
 	for i, rev := range revs {
+		if rev.Absent() && q.Route.Kind != Correlation {
+			return nil, nil, fmt.Errorf("keying: bot %d of %d is absent", i+1, len(revs))
+		}
 		parts := value{kind: '['}
 		for _, part := range rev.counting(q.Route.parts, q.ids) {
 			if part == "" || !utf8.ValidString(part) {

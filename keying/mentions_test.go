@@ -88,7 +88,7 @@ func indices(n int) string {
 
 func BenchmarkCostlyBodies(b *testing.B) {
 	r := route(b, "backtest")
-	for name, payload := range costly(1<<20) {
+	for name, payload := range costly(1 << 20) {
 		body := []byte(`{"payload":` + quoted(payload) + `}`)
 		b.Run(strings.ReplaceAll(name, " ", "-"), func(b *testing.B) {
 			b.SetBytes(int64(len(body)))
@@ -102,7 +102,7 @@ func BenchmarkCostlyBodies(b *testing.B) {
 }
 
 func TestCostlyBodiesAreKeyed(t *testing.T) {
-	for name, payload := range costly(1<<15) {
+	for name, payload := range costly(1 << 15) {
 		t.Run(name, func(t *testing.T) {
 			if backtestKey(t, payload) == "" {
 				t.Error("no key")

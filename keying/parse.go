@@ -17,6 +17,7 @@ type input struct {
 type asked struct {
 	options   value // sanity: years, blockSize, shards, seed
 	count     int   // bots, conditions or recommendations; -1 when it can't be told
+	all       bool  // count would be smaller with fewer bots
 	forgotten bool  // a saved bot's: something beside the defaults that the server's cache forgets (trap 6)
 }
 
@@ -169,7 +170,7 @@ func readSanity(q *Request, in *input) error {
 func readOptimize(q *Request, in *input) error {
 	q.correlates(in)
 	err := q.names(in, "botIds")
-	q.asked.count = len(q.Bots)
+	q.asked.count, q.asked.all = len(q.Bots), true
 	return err
 }
 
@@ -187,6 +188,7 @@ func readRecommend(q *Request, in *input) error {
 		limit = -1
 	}
 	q.asked.count = min(limit, len(q.Bots)-current)
+	q.asked.all = current == 0 && limit >= len(q.Bots)
 	return nil
 }
 

@@ -3,6 +3,7 @@ package keying
 import (
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 )
 
@@ -108,18 +109,48 @@ func (r *Revision) readStrategy(payload *value) {
 	r.Exact = hash(spell(payload, payload, nil, Exact))
 }
 
-// metricsHash covers the saved metrics that the bot shows, but for the times of saving.
+// metricsHash covers the saved metrics that the bot shows, but for the times of saving, in whichever spelling:
+// a server shows the raw row, with the names of its columns, or fields as the browser names them (trap 23).
 func metricsHash(metrics *value) string {
 	if metrics == nil {
 		return "none"
 	}
-	m := value{kind: metrics.kind, text: metrics.text, kids: append([]member(nil), metrics.kids...)}
+	m := value{kind: metrics.kind, text: metrics.text, kids: slices.Clone(metrics.kids)}
 	if m.kind == '{' {
-		for _, name := range []string{"lastBacktestAt", "updatedAt", "computedAt", "last_backtest_at", "updated_at", "computed_at"} {
-			m.drop(name)
+		for i := range m.kids {
+			m.kids[i].name = camelCase(m.kids[i].name)
 		}
+		if m.sort(); m.repeats() {
+			m.kids = slices.Clone(metrics.kids) // one value in both spellings, or two values
+			m.sort()
+		}
+		m.drop("lastBacktestAt", "updatedAt", "computedAt", "last_backtest_at", "updated_at", "computed_at")
 	}
 	return hash(m.append(nil))
+}
+
+// repeats reports whether a sorted object has a name twice.
+func (v *value) repeats() bool {
+	for i := range v.kids[min(1, len(v.kids)):] {
+		if v.kids[i].name == v.kids[i+1].name {
+			return true
+		}
+	}
+	return false
+}
+
+// camelCase spells the name of a column as the browser's field.
+func camelCase(name string) string {
+	b := make([]byte, 0, len(name))
+	for i := 0; i < len(name); i++ {
+		if next := i + 1; name[i] == '_' && i > 0 && next < len(name) && 'a' <= name[next] && name[next] <= 'z' {
+			b = append(b, name[next]-'a'+'A')
+			i = next
+			continue
+		}
+		b = append(b, name[i])
+	}
+	return string(b)
 }
 
 // pick is the object of those fields that v has.

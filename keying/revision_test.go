@@ -27,6 +27,24 @@ func TestASavedBotThatSaysTheSameHasTheSameRevision(t *testing.T) {
 	}
 }
 
+func TestSavedMetricsAreTheSameInEitherSpelling(t *testing.T) {
+	of := func(metrics string) string { return revision(t, `{"payload":{"a":1},"metrics":`+metrics+`}`).Metrics }
+	row := of(`{"max_drawdown":-0.1,"sharpe_ratio":1.5,"cagr":0.2,"updated_at":"2026-01-01","last_backtest_at":1}`)
+	for _, same := range []string{`{"cagr":0.2,"maxDrawdown":-0.1,"sharpeRatio":1.5}`, `{"sharpeRatio":1.50,"lastBacktestAt":9,"cagr":0.2,"max_drawdown":-1e-1}`} {
+		if of(same) != row {
+			t.Errorf("%s isn't the same as the row", same)
+		}
+	}
+	for _, other := range []string{
+		`{"cagr":0.2,"maxDrawdown":-0.1}`, `{"cagr":0.2,"maxDrawdown":-0.1,"sharpeRatio":1.5,"beta":null}`, `{"cagr":0.2,"maxDrawdown":-0.1,"sharpeRatio":1.6}`,
+		`{"cagr":0.2,"maxDrawdown":-0.1,"max_drawdown":-0.1,"sharpeRatio":1.5}`, `{"cagr":0.2,"maxdrawdown":-0.1,"sharpeRatio":1.5}`, `null`, `[]`,
+	} {
+		if of(other) == row {
+			t.Errorf("%s is the same as the row", other)
+		}
+	}
+}
+
 func TestEveryEditThatCountsMovesItsPartOfTheRevision(t *testing.T) {
 	base := `{"payload":{"a":1},"backtestMode":"CC","backtestCostBps":5,"metrics":{"cagr":0.1}}`
 	a := revision(t, base)

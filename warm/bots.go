@@ -2,21 +2,23 @@ package warm
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"net/http"
 	"net/url"
 	"slices"
 
+	"github.com/go-json-experiment/json/jsontext"
 	"go.uber.org/zap"
+
+	"warmfront/keying"
 )
 
 // A bot is a saved strategy, and how it is backtested when nobody says otherwise.
 type bot struct {
 	id      string
 	mode    string
-	costBps json.RawMessage
+	costBps jsontext.Value
 	owner   string
 	nexus   bool // in the public list
 	deleted bool
@@ -25,18 +27,18 @@ type bot struct {
 // A shownBot is a bot as the server shows it: in camel case in its lists, as rows of its database to
 // an admin. Only what is needed is read; lists hold every owner's strategies.
 type shownBot struct {
-	ID        string          `json:"id"`
-	Owner     string          `json:"ownerId"`
-	OwnerRow  string          `json:"owner_id"`
-	Mode      string          `json:"backtestMode"`
-	ModeRow   string          `json:"backtest_mode"`
-	Cost      json.RawMessage `json:"backtestCostBps"`
-	CostRow   json.RawMessage `json:"backtest_cost_bps"`
-	Deleted   json.RawMessage `json:"deletedAt"`
-	DeletedAt json.RawMessage `json:"deleted_at"`
+	ID        string         `json:"id"`
+	Owner     string         `json:"ownerId"`
+	OwnerRow  string         `json:"owner_id"`
+	Mode      string         `json:"backtestMode"`
+	ModeRow   string         `json:"backtest_mode"`
+	Cost      jsontext.Value `json:"backtestCostBps"`
+	CostRow   jsontext.Value `json:"backtest_cost_bps"`
+	Deleted   jsontext.Value `json:"deletedAt"`
+	DeletedAt jsontext.Value `json:"deleted_at"`
 }
 
-func isSet(v json.RawMessage) bool {
+func isSet(v jsontext.Value) bool {
 	s := string(v)
 	return s != "" && s != "null" && s != "0" && s != "false" && s != `""`
 }
@@ -47,7 +49,7 @@ func (s *shownBot) bot() bot {
 		b.costBps = s.CostRow
 	}
 	if len(b.costBps) == 0 || string(b.costBps) == "null" {
-		b.costBps = json.RawMessage("5") // the server's default; a zero is not missing (details, section 6)
+		b.costBps = jsontext.Value("5") // the server's default; a zero is not missing (details, section 6)
 	}
 	return b
 }
@@ -55,15 +57,15 @@ func (s *shownBot) bot() bot {
 // shownList reads a list of bots: an array, or an object that has one under whatever name.
 func shownList(body []byte) ([]shownBot, error) {
 	var list []shownBot
-	if json.Unmarshal(body, &list) == nil {
+	if keying.ReadJSON(body, &list) == nil {
 		return list, nil
 	}
-	var fields map[string]json.RawMessage
-	if err := json.Unmarshal(body, &fields); err != nil {
+	var fields map[string]jsontext.Value
+	if err := keying.ReadJSON(body, &fields); err != nil {
 		return nil, fmt.Errorf("warm: reading a list of bots: %w", err)
 	}
 	for _, name := range []string{"bots", "systems", "users", "data", "rows"} {
-		if raw, ok := fields[name]; ok && json.Unmarshal(raw, &list) == nil {
+		if raw, ok := fields[name]; ok && keying.ReadJSON(raw, &list) == nil {
 			return list, nil
 		}
 	}
@@ -153,7 +155,7 @@ func (p *pass) showBot(ctx context.Context, id string) (bot, error) {
 	switch {
 	case err != nil:
 		return bot{}, err
-	case status == http.StatusNotFound && json.Valid(body):
+	case status == http.StatusNotFound && jsontext.Value(body).IsValid():
 		return bot{id: id, deleted: true}, nil
 	case status != http.StatusOK:
 		return bot{}, fmt.Errorf("%w: status %d", errNotShown, status)
@@ -162,7 +164,7 @@ func (p *pass) showBot(ctx context.Context, id string) (bot, error) {
 		Bot *shownBot `json:"bot"`
 		shownBot
 	}
-	if err := json.Unmarshal(body, &shown); err != nil {
+	if err := keying.ReadJSON(body, &shown); err != nil {
 		return bot{}, fmt.Errorf("warm: reading a bot: %w", err)
 	}
 	if shown.Bot == nil {

@@ -3,15 +3,16 @@ package warm
 import (
 	"bytes"
 	"context"
-	"encoding/json"
 	"iter"
 	"maps"
 	"net/http"
 	"net/url"
 	"slices"
 
+	"github.com/go-json-experiment/json/jsontext"
 	"go.uber.org/zap"
 
+	"warmfront/keying"
 	"warmfront/warm/seed"
 )
 
@@ -116,13 +117,13 @@ func (p *pass) payload(ctx context.Context, id string) []byte {
 		return nil
 	}
 	type shown struct {
-		Payload json.RawMessage `json:"payload"`
+		Payload jsontext.Value `json:"payload"`
 	}
 	var a struct {
 		Bot shown `json:"bot"`
 		shown
 	}
-	if json.Unmarshal(body, &a) != nil {
+	if keying.ReadJSON(body, &a) != nil {
 		return nil
 	}
 	if a.Bot.Payload == nil {

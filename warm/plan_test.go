@@ -6,8 +6,6 @@ import (
 	"strings"
 	"testing"
 	"time"
-
-	"encoding/json"
 )
 
 // entry is a request as the journal keeps it.
@@ -23,7 +21,7 @@ func bots(list ...bot) map[string]bot {
 	m := map[string]bot{}
 	for _, b := range list {
 		if b.mode == "" {
-			b.mode, b.costBps = "CC", json.RawMessage("5")
+			b.mode, b.costBps = "CC", []byte("5")
 		}
 		m[b.id] = b
 	}
@@ -66,7 +64,7 @@ func TestEachRequestIsPlannedForItsStage(t *testing.T) {
 }
 
 func TestTheStoredVariantOfABotIsLastAndNotTwice(t *testing.T) {
-	p, _ := makePlan(bots(bot{id: "a", mode: "OO", costBps: json.RawMessage("2")}), []Entry{
+	p, _ := makePlan(bots(bot{id: "a", mode: "OO", costBps: []byte("2")}), []Entry{
 		entry(t, "POST", "/api/bots/a/run-backtest", `{"mode":"OO","costBps":2}`, 100, time.Second), // the stored one, and the most valuable
 		entry(t, "POST", "/api/bots/a/run-backtest", `{}`, 1, time.Second),
 		entry(t, "POST", "/api/bots/a/run-backtest", `{"benchmarkTicker":"QQQ"}`, 5, time.Second),
@@ -169,12 +167,12 @@ func TestAllShapesOfListsAreRead(t *testing.T) {
 		body string
 		want bot
 	}{
-		"nexus list":       {`{"bots":[{"id":"b","ownerId":"o","backtestMode":"OO","backtestCostBps":2,"metrics":{"cagr":1}}]}`, bot{id: "b", mode: "OO", costBps: json.RawMessage("2")}},
-		"array":            {`[{"id":"b"}]`, bot{id: "b", mode: "CC", costBps: json.RawMessage("5")}},
-		"rows":             {`{"success":true,"systems":[{"id":"b","owner_id":"o","backtest_mode":"OC","backtest_cost_bps":0,"deleted_at":null}]}`, bot{id: "b", mode: "OC", costBps: json.RawMessage("0")}},
-		"deleted row":      {`{"systems":[{"id":"b","owner_id":"o","deleted_at":1768000000}]}`, bot{id: "b", mode: "CC", costBps: json.RawMessage("5"), deleted: true}},
-		"deleted, as text": {`{"systems":[{"id":"b","deleted_at":"2026-01-14 10:00:00"}]}`, bot{id: "b", mode: "CC", costBps: json.RawMessage("5"), deleted: true}},
-		"nulls":            {`{"bots":[{"id":"b","backtestMode":null,"backtestCostBps":null,"deletedAt":null}]}`, bot{id: "b", mode: "CC", costBps: json.RawMessage("5")}},
+		"nexus list":       {`{"bots":[{"id":"b","ownerId":"o","backtestMode":"OO","backtestCostBps":2,"metrics":{"cagr":1}}]}`, bot{id: "b", mode: "OO", costBps: []byte("2")}},
+		"array":            {`[{"id":"b"}]`, bot{id: "b", mode: "CC", costBps: []byte("5")}},
+		"rows":             {`{"success":true,"systems":[{"id":"b","owner_id":"o","backtest_mode":"OC","backtest_cost_bps":0,"deleted_at":null}]}`, bot{id: "b", mode: "OC", costBps: []byte("0")}},
+		"deleted row":      {`{"systems":[{"id":"b","owner_id":"o","deleted_at":1768000000}]}`, bot{id: "b", mode: "CC", costBps: []byte("5"), deleted: true}},
+		"deleted, as text": {`{"systems":[{"id":"b","deleted_at":"2026-01-14 10:00:00"}]}`, bot{id: "b", mode: "CC", costBps: []byte("5"), deleted: true}},
+		"nulls":            {`{"bots":[{"id":"b","backtestMode":null,"backtestCostBps":null,"deletedAt":null}]}`, bot{id: "b", mode: "CC", costBps: []byte("5")}},
 	} {
 		list, err := shownList([]byte(c.body))
 		if err != nil || len(list) != 1 {

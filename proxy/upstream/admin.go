@@ -7,6 +7,8 @@ import (
 	"net/http"
 	"sync"
 	"time"
+
+	"warmfront/keying"
 )
 
 // tokenLife is how long a token is used; the server's are good for 15 minutes.
@@ -88,7 +90,7 @@ func (a *Admin) obtain(ctx context.Context, path string, what map[string]string)
 		AccessToken  string `json:"accessToken"`
 		RefreshToken string `json:"refreshToken"`
 	}
-	if res.StatusCode != http.StatusOK || json.Unmarshal(answer, &got) != nil || got.AccessToken == "" {
+	if res.StatusCode != http.StatusOK || keying.ReadJSON(answer, &got) != nil || got.AccessToken == "" {
 		a.token, a.refresh = "", ""
 		return fmt.Errorf("%w: status %d at %s; check UPSTREAM_EMAIL and UPSTREAM_PASSWORD", ErrStatus, res.StatusCode, path)
 	}

@@ -2,7 +2,6 @@ package upstream
 
 import (
 	"context"
-	"encoding/json"
 	"fmt"
 	"net/http"
 	"strings"
@@ -11,6 +10,8 @@ import (
 	"time"
 
 	"golang.org/x/sync/singleflight"
+
+	"warmfront/keying"
 )
 
 const (
@@ -145,7 +146,7 @@ func ownerOf(body []byte) string {
 		} `json:"bot"`
 		OwnerID string `json:"ownerId"`
 	}
-	if json.Unmarshal(body, &a) != nil {
+	if keying.ReadJSON(body, &a) != nil {
 		return ""
 	}
 	if a.Bot.OwnerID != "" {

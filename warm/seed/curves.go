@@ -2,7 +2,6 @@ package seed
 
 import (
 	"cmp"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"math"
@@ -11,6 +10,8 @@ import (
 
 	"gonum.org/v1/gonum/floats"
 	"gonum.org/v1/gonum/stat"
+
+	"warmfront/keying"
 )
 
 // A Curve is a bot's equity by day.
@@ -28,7 +29,7 @@ func ReadCurve(bot string, answer []byte) (Curve, error) {
 			Equity *float64 `json:"equity"`
 		} `json:"equityCurve"`
 	}
-	if err := json.Unmarshal(answer, &shown); err != nil {
+	if err := keying.ReadJSON(answer, &shown); err != nil {
 		return Curve{}, fmt.Errorf("the backtest of %s: %w", bot, err)
 	}
 	if len(shown.EquityCurve) == 0 {

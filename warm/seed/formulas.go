@@ -29,8 +29,10 @@ func formulaOf(metric string) (f formula, windowless, ok bool) {
 		return ema, false, true
 	case "Relative Strength Index", "RSI":
 		return rsi, false, true
-	case "Historical Volatility", "Volatility":
+	case "Volatility":
 		return volatility, false, true
+	case "Historical Volatility":
+		return historicalVolatility, false, true
 	}
 	return nil, false, false
 }
@@ -112,6 +114,22 @@ func volatility(prices []float64, n int) []float64 {
 	eachRun(dailyReturn(prices, 1), out, func(run, out []float64) {
 		for i := n; i <= len(run); i++ {
 			out[i-1] = stat.PopStdDev(run[i-n:i], nil) * math.Sqrt(252)
+		}
+	})
+	return out
+}
+
+// historicalVolatility is what the server's engine calls by that name: the population standard deviation of the last
+// n logarithms of daily growth, in percent, a year being 252 days (contract, trap 20).
+func historicalVolatility(prices []float64, n int) []float64 {
+	growth := undefined(len(prices))
+	for i := 1; i < len(prices); i++ {
+		growth[i] = finite(math.Log(prices[i] / prices[i-1]))
+	}
+	out := undefined(len(prices))
+	eachRun(growth, out, func(run, out []float64) {
+		for i := n; i <= len(run); i++ {
+			out[i-1] = stat.PopStdDev(run[i-n:i], nil) * 100 * math.Sqrt(252)
 		}
 	})
 	return out

@@ -72,6 +72,21 @@ func bookVolatility(p []float64, i, n int) float64 {
 	return math.Sqrt(squares * 252)
 }
 
+// bookLogVolatility is that of the logarithms of growth, in percent.
+func bookLogVolatility(p []float64, i, n int) float64 {
+	if i < n {
+		return math.NaN()
+	}
+	mean, squares := 0.0, 0.0
+	for k := range n {
+		mean += math.Log(p[i-k]/p[i-k-1]) / float64(n)
+	}
+	for k := range n {
+		squares += math.Pow(math.Log(p[i-k]/p[i-k-1])-mean, 2) / float64(n)
+	}
+	return 100 * math.Sqrt(squares*252)
+}
+
 func walk(n int, seed uint64) []float64 {
 	random := rand.New(rand.NewPCG(seed, 7))
 	p := make([]float64, n)
@@ -86,7 +101,7 @@ func walk(n int, seed uint64) []float64 {
 func TestIndicatorsAreTheTextbooks(t *testing.T) {
 	book := map[string]func(p []float64, i, n int) float64{
 		"Simple Moving Average": bookSMA, "Exponential Moving Average": bookEMA, "Relative Strength Index": bookRSI,
-		"Daily Return": bookReturn, "Historical Volatility": bookVolatility,
+		"Daily Return": bookReturn, "Volatility": bookVolatility, "Historical Volatility": bookLogVolatility,
 		"Current Price": func(p []float64, i, _ int) float64 { return p[i] },
 	}
 	for metric, want := range book {
@@ -133,6 +148,8 @@ func TestIndicatorsOfKnownSeriesComeOutAsComputedByHand(t *testing.T) {
 		{"RSI", 2, []float64{5, 4, 3, 2}, []float64{nan, nan, 0, 0}},
 		{"Returns", 9, []float64{4, 5, 4}, []float64{nan, 0.25, -0.2}},
 		{"Volatility", 2, []float64{100, 110, 99}, []float64{nan, nan, 0.1 * math.Sqrt(252)}},
+		{"Historical Volatility", 2, []float64{1, math.E, 1}, []float64{nan, nan, 100 * math.Sqrt(252)}},
+		{"Historical Volatility", 1, []float64{0, 3, 6, -1}, []float64{nan, nan, 0, nan}},
 		{"close", 5, []float64{3, 1}, []float64{3, 1}},
 		// After a gap everything begins anew.
 		{"SMA", 2, []float64{1, 3, nan, 5, 7}, []float64{nan, 2, nan, nan, 6}},
@@ -150,7 +167,7 @@ func TestIndicatorsOfKnownSeriesComeOutAsComputedByHand(t *testing.T) {
 // A running sum would keep what the absurd price has swallowed.
 func TestAbsurdPriceIsForgottenWhenItLeavesTheWindow(t *testing.T) {
 	p := append([]float64{1e17}, walk(50, 3)...)
-	for _, metric := range []string{"SMA", "Volatility"} {
+	for _, metric := range []string{"SMA", "Volatility", "Historical Volatility"} {
 		compute, _, _ := formulaOf(metric)
 		got, want := compute(p, 5), compute(p[1:], 5)
 		for i := 8; i < len(p); i++ {

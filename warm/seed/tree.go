@@ -1,11 +1,12 @@
 package seed
 
 import (
-	"encoding/json"
 	"errors"
 	"math"
 	"strconv"
 	"strings"
+
+	"warmfront/keying"
 )
 
 // A triple names one indicator.
@@ -60,11 +61,12 @@ func (found references) add(payload []byte) error {
 		return errors.New("the payload is too large")
 	}
 	var tree any
-	if err := json.Unmarshal(payload, &tree); err != nil {
+	if err := keying.ReadJSON(payload, &tree); err != nil {
 		return err
 	}
 	if text, ok := tree.(string); ok {
-		if err := json.Unmarshal([]byte(text), &tree); err != nil {
+		tree = nil
+		if err := keying.ReadJSON([]byte(text), &tree); err != nil {
 			return err
 		}
 	}
@@ -76,7 +78,7 @@ func (found references) add(payload []byte) error {
 	return nil
 }
 
-// node walks a node as section 8 of the details describes them. The nesting is bounded by the decoder.
+// node walks a node as section 8 of the details describes them. The decoder bounds the nesting, to 10 000.
 func (found references) node(node map[string]any) {
 	found.conditions(node["conditions"])
 	found.conditions(node["entryConditions"]) // of altExit

@@ -65,6 +65,28 @@ func TestStrategiesThatCantBeReadAreCounted(t *testing.T) {
 	}
 }
 
+func TestADeepStrategyIsRead(t *testing.T) {
+	const depth = 1500
+	deep := strings.Repeat(`{"kind":"basic","children":{"next":[`, depth) + `{"kind":"position","positions":["SPY"]}` + strings.Repeat(`]}}`, depth)
+	quoted, err := json.Marshal(deep)
+	ok(t, err)
+	for _, payload := range []string{deep, string(quoted)} {
+		found := references{}
+		ok(t, found.add([]byte(payload)))
+		if _, there := found[reference{"SPY", "close", 1}]; !there {
+			t.Errorf("found %v in a strategy of %d nested nodes, expected the close of SPY", found, depth)
+		}
+	}
+}
+
+func TestNamesOfAStrategyAreReadLetterByLetter(t *testing.T) {
+	found := references{}
+	ok(t, found.add([]byte(`{"Conditions":[{"ticker":"SPY","metric":"RSI","window":2}],"conditions":[{"Ticker":"QQQ","metric":"RSI","window":2}]}`)))
+	if len(found) > 0 {
+		t.Errorf("found %v where the server reads nothing", found)
+	}
+}
+
 func FuzzTree(f *testing.F) {
 	f.Add([]byte(everyKind))
 	f.Add([]byte(`"{\"conditions\":[{\"ticker\":\"a:b\",\"metric\":\"RSI\",\"window\":1e300}]}"`))
