@@ -34,6 +34,7 @@ type Config struct {
 	SyncSettle       time.Duration `env:"SYNC_SETTLE" envDefault:"20m" takes:"a duration like 20m, or 0s, at most 87600h" meaning:"from the first sign of a sync, answers are provisional until it is known to have succeeded, or no further sign was seen for this long"`
 	ProvisionalTTL   time.Duration `env:"PROVISIONAL_TTL" envDefault:"30s" takes:"a duration like 30s, or 0s, at most 87600h" meaning:"how long a provisional answer is kept"`
 	RevisionInterval time.Duration `env:"REVISION_INTERVAL" envDefault:"5s" takes:"a duration like 5s, or 0s to ask each time, at most 87600h" meaning:"how long a bot's revision is believed without asking again"`
+	RevisionMax      time.Duration `env:"REVISION_MAX" envDefault:"60s" takes:"a duration like 60s, no less than REVISION_INTERVAL, at most 87600h" meaning:"how long it may be believed while the server is too busy to be asked again (or REVISION_INTERVAL where that is longer)"`
 
 	Warm            bool `env:"WARM" envDefault:"true" takes:"true or false" meaning:"the warm loop"`
 	WarmConcurrency int  `env:"WARM_CONCURRENCY" envDefault:"2" takes:"a number from 1 to 64" meaning:"requests that the warm loop has in flight at the upstream"`
@@ -80,6 +81,9 @@ func Load(environ map[string]string) (*Config, error) {
 	})
 	if err != nil {
 		return nil, named(err, set)
+	}
+	if _, ok := set["REVISION_MAX"]; !ok {
+		cfg.RevisionMax = max(cfg.RevisionMax, cfg.RevisionInterval)
 	}
 	given := func(f reflect.StructField) string {
 		if value, ok := set[variable(f)]; ok {

@@ -41,7 +41,7 @@ func TestOnlyTheUpstreamIsNeededAndTheRestHasItsDefault(t *testing.T) {
 			want := Config{
 				Port: 8080, RedisPrefix: "warmfront:", MemoryLimit: 256 << 20, MaxEntry: 16 << 20, MaxRequest: 16 << 20,
 				CacheTTL: 24 * time.Hour, StaleTTL: 24 * time.Hour, DataDateInterval: 15 * time.Second, DataDateTickers: []string{"SPY"},
-				SyncSettle: 20 * time.Minute, ProvisionalTTL: 30 * time.Second, RevisionInterval: 5 * time.Second,
+				SyncSettle: 20 * time.Minute, ProvisionalTTL: 30 * time.Second, RevisionInterval: 5 * time.Second, RevisionMax: time.Minute,
 				Warm: true, WarmConcurrency: 2, WarmJournal: 10_000, AuditRate: 0.005, Access: AccessAuto, MetricsWriteback: true,
 				BypassHeader: "X-Cache-Bypass", UpstreamTimeout: 2 * time.Minute, Drain: 25 * time.Second, LogLevel: LogInfo, LogFormat: LogJSON,
 			}

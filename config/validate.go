@@ -42,6 +42,8 @@ func (c *Config) validate(given func(reflect.StructField) string) error {
 		{variable: "SYNC_SETTLE", ok: isTime(c.SyncSettle)},
 		{variable: "PROVISIONAL_TTL", ok: isTime(c.ProvisionalTTL)},
 		{variable: "REVISION_INTERVAL", ok: isTime(c.RevisionInterval)},
+		{variable: "REVISION_MAX", ok: isTime(c.RevisionMax)},
+		{variable: "REVISION_MAX", ok: c.RevisionMax >= c.RevisionInterval, beside: "REVISION_INTERVAL"},
 		{variable: "WARM_CONCURRENCY", ok: c.WarmConcurrency >= 1 && c.WarmConcurrency <= 64},
 		{variable: "WARM_JOURNAL", ok: c.WarmJournal >= 0 && c.WarmJournal <= 10_000_000},
 		{variable: "UPSTREAM_EMAIL", ok: c.UpstreamEmail == "" || c.UpstreamPassword != "", beside: "UPSTREAM_PASSWORD"},

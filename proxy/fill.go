@@ -50,6 +50,7 @@ func (p *Proxy) fill(ctx context.Context, a *ask) *result {
 	p.looksAtRows(ctx, a)
 	started := time.Now()
 	raw, err := p.ask(ctx, a)
+	a.spent += time.Since(started)
 	if err != nil {
 		return &result{err: err, took: time.Since(started)}
 	}
@@ -87,6 +88,9 @@ func (p *Proxy) outdates(ctx context.Context, a *ask) {
 // ask makes the call. A run of a saved bot leaves metrics behind (contract, trap 7): it is a write of
 // them, which may yet come when the answer does not.
 func (p *Proxy) ask(ctx context.Context, a *ask) (raw *rawAnswer, err error) {
+	if p.timeLeft(a) <= 0 {
+		return nil, errUpstreamTimeout
+	}
 	if a.request.Forced() != nil {
 		if a.request.Benchmark != "SPY" {
 			p.runsForeign(ctx, a.request.Bot)
@@ -105,7 +109,7 @@ func (p *Proxy) ask(ctx context.Context, a *ask) (raw *rawAnswer, err error) {
 // is bounded in silence, not in length: no byte for UPSTREAM_TIMEOUT ends it.
 func (p *Proxy) call(ctx context.Context, a *ask) (*http.Response, error) {
 	ctx, cancel := context.WithCancelCause(ctx)
-	timer := time.AfterFunc(p.cfg.UpstreamTimeout, func() { cancel(errUpstreamTimeout) })
+	timer := time.AfterFunc(p.timeLeft(a), func() { cancel(errUpstreamTimeout) })
 	res, err := p.transport.RoundTrip(p.outgoing(ctx, a))
 	if err != nil {
 		timer.Stop()
@@ -118,6 +122,9 @@ func (p *Proxy) call(ctx context.Context, a *ask) (*http.Response, error) {
 	res.Body = &patientBody{ReadCloser: res.Body, timer: timer, patience: p.cfg.UpstreamTimeout, cancel: cancel}
 	return res, nil
 }
+
+// timeLeft is what is left of UPSTREAM_TIMEOUT: a server that hangs is waited for once, whatever it is asked.
+func (p *Proxy) timeLeft(a *ask) time.Duration { return p.cfg.UpstreamTimeout - a.spent }
 
 // outgoing is the request as the server gets it: the client's end-to-end fields, but complete (no conditions, no
 // ranges), with gzip for its only coding, and repeatable. What its body is, is ours to say.

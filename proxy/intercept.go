@@ -30,6 +30,7 @@ type ask struct {
 	origin  string // that sent shows; "" for none
 	started time.Time
 	waited  time.Duration // for the server
+	spent   time.Duration // of UPSTREAM_TIMEOUT, on what the server was asked before and beside the answer
 
 	// Where answers belong to somebody: whether the caller may have stored ones about these bots.
 	private, granted bool
@@ -79,7 +80,10 @@ func (p *Proxy) intercept(w http.ResponseWriter, r *http.Request, route *keying.
 		p.passAsked(w, a, passed, reason)
 		return
 	}
-	if reason := p.locate(r.Context(), a); reason != "" {
+	if reason := p.locate(r.Context(), a); reason == noTime {
+		p.answerDown(w, a, &result{err: errUpstreamTimeout})
+		return
+	} else if reason != "" {
 		p.passAsked(w, a, passed, reason)
 		return
 	}
@@ -207,9 +211,14 @@ func (a *ask) saysBody() bool {
 	return len(a.sent["Content-Type"]) > 0 || len(a.sent["Content-Encoding"]) > 0
 }
 
+// noTime is the reason not to ask a server for the answer that has let all of UPSTREAM_TIMEOUT go by over a revision.
+const noTime = "no-time"
+
 // locate finds the key, from the data date and the revisions of the bots that the answer depends
 // on; otherwise it gives the reason why the answer can't be kept.
 func (p *Proxy) locate(ctx context.Context, a *ask) (reason string) {
+	began := time.Now()
+	defer func() { a.spent = time.Since(began) }()
 	a.cutOff = p.board.CutOff()
 	p.data.Await(ctx)
 	state, sureOfData := p.data.Current()
@@ -225,7 +234,10 @@ func (p *Proxy) locate(ctx context.Context, a *ask) (reason string) {
 	}
 	a.epochs, a.still = p.revisions.Epochs(a.bots)
 	revisions, sureOfBots, err := p.revisions.Of(ctx, a.bots)
-	if err != nil {
+	switch {
+	case errors.Is(err, context.DeadlineExceeded):
+		return noTime
+	case err != nil:
 		return "no-revision"
 	}
 	p.data.Uses(a.request.Uses(revisions))

@@ -221,7 +221,9 @@ func (p *Proxy) changed(ctx context.Context, a *ask) (reason string) {
 		return "unsure"
 	}
 	if len(a.request.Bots) > 0 {
-		after, err := p.revisions.Fetch(ctx, a.bots)
+		limited, cancel := context.WithTimeout(ctx, p.timeLeft(a))
+		defer cancel()
+		after, err := p.revisions.Fetch(limited, a.bots)
 		if err != nil {
 			return "revision-unknown"
 		}

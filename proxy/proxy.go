@@ -97,7 +97,7 @@ func New(cfg *config.Config, log *zap.Logger) (*Proxy, error) {
 	p.data = upstream.NewDataWatch(client, p.admin, p.board, upstream.DataSettings{
 		Canaries: cfg.DataDateTickers, Interval: cfg.DataDateInterval, Settle: cfg.SyncSettle,
 	}, log)
-	p.revisions = upstream.NewRevisions(client, cfg.RevisionInterval, p.board)
+	p.revisions = upstream.NewRevisions(client, cfg.RevisionInterval, cfg.RevisionMax, p.board)
 	p.metrics = newMetrics(keying.Routes(), p.memory.Used)
 	p.startBackground(shared)
 	return p, nil
@@ -129,6 +129,7 @@ func (p *Proxy) Close(ctx context.Context) error {
 	case <-ctx.Done():
 		return fmt.Errorf("waiting for calls to the upstream: %w", ctx.Err())
 	}
+	p.revisions.Close()
 	p.closeBackground(ctx)
 	p.leases.Close()
 	p.board.Leave(ctx)

@@ -22,6 +22,8 @@ const (
 	MetricsKeyed Rule = "metrics-keyed"
 	// CutOffAsks: a replica that can't reach Redis asks for the revisions of the bots before each hit.
 	CutOffAsks Rule = "cut-off-asks"
+	// RevisionMax: what was seen of a bot is believed for REVISION_MAX at most while the server does not say it again.
+	RevisionMax Rule = "revision-max"
 	// GenerationKeyed: the data's generation is part of the key.
 	GenerationKeyed Rule = "generation-keyed"
 	// DataAfter: an answer is kept only if the generation was the same before and after.

@@ -18,6 +18,11 @@ func (d *DataWatch) unseen() bool {
 // Await waits for the look that a replica takes after it has lost touch with the others, whatever it brings. A server
 // that is busy answers it no later than it would answer the request itself.
 func (d *DataWatch) Await(ctx context.Context) {
+	if !d.unseen() {
+		return
+	}
+	ctx, cancel := context.WithTimeout(ctx, d.client.timeout)
+	defer cancel()
 	for d.unseen() && d.endedAt.Load() <= d.board.CutOffSince().UnixNano() && ctx.Err() == nil {
 		d.Poke()
 		pause(ctx, awaitEvery, nil)

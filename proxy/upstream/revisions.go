@@ -36,13 +36,16 @@ type Bots struct {
 }
 
 // Revisions remembers what the server said of each saved bot, for interval, unless the board tells of
-// a write to it.
+// a write to it. A hit does not wait for a server that is busy to say it again: up to longest the last is believed while
+// the next is asked for behind the answer.
 type Revisions struct {
 	client   *Client
 	interval time.Duration
+	longest  time.Duration
 	board    *board.Board
 	fetches  singleflight.Group
 	turns    *turns[keying.Revision]
+	behind   *behind
 
 	mu    sync.Mutex
 	known map[string]*knownBot
@@ -60,10 +63,13 @@ type knownBot struct {
 // epoch is the last write to a bot, and the last to its metrics.
 type epoch struct{ bot, metrics uint64 }
 
-// NewRevisions asks through c and believes an answer for interval.
-func NewRevisions(c *Client, interval time.Duration, b *board.Board) *Revisions {
-	return &Revisions{client: c, interval: interval, board: b, turns: newTurns[keying.Revision](), known: map[string]*knownBot{}}
+// NewRevisions asks through c and believes an answer for interval, and for longest while the server is too busy to be asked.
+func NewRevisions(c *Client, interval, longest time.Duration, b *board.Board) *Revisions {
+	return &Revisions{client: c, interval: interval, longest: longest, board: b, behind: newBehind(), turns: newTurns[keying.Revision](), known: map[string]*knownBot{}}
 }
+
+// Close ends what is being asked for behind answers.
+func (r *Revisions) Close() { r.behind.close() }
 
 // Epochs tells which write to each bot was the last seen; a fill compares them before and after.
 type Epochs []epoch
@@ -100,20 +106,25 @@ func (r *Revisions) Of(ctx context.Context, bots Bots) (revisions []keying.Revis
 		return nil, true, nil
 	}
 	revisions = make([]keying.Revision, len(bots.IDs))
-	missing := r.believed(bots, revisions)
-	if len(missing) == 0 {
+	missing, err := r.believed(ctx, bots, revisions)
+	if len(missing) == 0 && err == nil {
 		return revisions, true, nil
 	}
-	g, gctx := errgroup.WithContext(ctx)
+	// Whoever waits for the server here waits for it once: the call that may follow has what is left of its time.
+	limited, cancel := context.WithTimeout(ctx, r.client.timeout)
+	defer cancel()
+	g, gctx := errgroup.WithContext(limited)
 	g.SetLimit(revisionFetches)
+	if err != nil {
+		missing = nil
+	}
 	for _, i := range missing {
 		g.Go(func() (err error) {
 			revisions[i], err = r.shared(gctx, bots, bots.IDs[i])
 			return err
 		})
 	}
-	err = g.Wait()
-	if err == nil {
+	if err = errors.Join(err, g.Wait()); err == nil {
 		return revisions, true, nil
 	}
 	if ctx.Err() == nil && !errors.Is(err, ErrNoRevision) && r.lastKnown(bots.IDs, revisions) {
@@ -134,29 +145,6 @@ func (r *Revisions) Fetch(ctx context.Context, bots Bots) ([]keying.Revision, er
 		})
 	}
 	return revisions, g.Wait()
-}
-
-// believed fills in what needs no asking and gives the indices of the rest.
-func (r *Revisions) believed(bots Bots, into []keying.Revision) (missing []int) {
-	for i, id := range bots.IDs {
-		rev, ok := r.believe(id, bots.Metrics)
-		if !ok {
-			missing = append(missing, i)
-		}
-		into[i] = rev
-	}
-	return missing
-}
-
-// believe gives what was seen of a bot, if that needs no asking yet.
-func (r *Revisions) believe(id string, metrics bool) (rev keying.Revision, ok bool) {
-	r.mu.Lock()
-	k := r.known[id]
-	r.mu.Unlock()
-	if k == nil || !r.board.Sure() || time.Since(k.fetched) >= r.interval || !r.holds(k, id, metrics) {
-		return rev, false
-	}
-	return k.revision, true
 }
 
 // holds reports whether no write has come between a fetch and now.
@@ -185,7 +173,7 @@ func (r *Revisions) shared(ctx context.Context, bots Bots, id string) (keying.Re
 		return r.afresh(ctx, bots, id)
 	}
 	ch := r.fetches.DoChan(fmt.Sprint(r.epoch(id), asker(bots, id)), func() (any, error) {
-		if rev, ok := r.believe(id, bots.Metrics); ok {
+		if rev, how := r.believe(id, bots.Metrics); how == fresh {
 			return rev, nil // another fetch has just ended
 		}
 		// The fetch is everybody's who waits for it: one caller's leaving must not end it.

@@ -112,7 +112,7 @@ func mustRevision(t *testing.T, r *Revisions) keying.Revision {
 func TestRevisionIsAskedForOnceAnIntervalHoweverManyWait(t *testing.T) {
 	b := newBots()
 	c, _ := serve(t, b.ServeHTTP)
-	r := NewRevisions(c, time.Hour, alone())
+	r := NewRevisions(c, time.Hour, time.Hour, alone())
 	var wg sync.WaitGroup
 	for range 50 {
 		wg.Go(func() { mustRevision(t, r) })
@@ -122,7 +122,7 @@ func TestRevisionIsAskedForOnceAnIntervalHoweverManyWait(t *testing.T) {
 	if n := b.asked.Load(); n != 1 {
 		t.Errorf("the server was asked %d times, want once", n)
 	}
-	r = NewRevisions(c, 0, alone())
+	r = NewRevisions(c, 0, 0, alone())
 	mustRevision(t, r)
 	mustRevision(t, r)
 	if n := b.asked.Load(); n != 3 {
@@ -140,7 +140,7 @@ func TestOwnerIsNamedSoThatANexusBotShowsItsPayload(t *testing.T) {
 		}
 		b.ServeHTTP(w, r)
 	})
-	r := NewRevisions(c, 0, alone())
+	r := NewRevisions(c, 0, 0, alone())
 	first := mustRevision(t, r)
 	second := mustRevision(t, r)
 	if first.Hidden() || first != second {
@@ -157,7 +157,7 @@ func TestWriteMakesARevisionUnknownEvenWhileItIsBeingFetched(t *testing.T) {
 	b, shown := newBots(), Bots{IDs: []string{"b"}}
 	c, _ := serve(t, b.ServeHTTP)
 	writes := alone()
-	r := NewRevisions(c, time.Hour, writes)
+	r := NewRevisions(c, time.Hour, time.Hour, writes)
 	var once sync.Once
 	b.before = func() {
 		once.Do(func() {
@@ -189,7 +189,7 @@ func TestWhileAWriteIsUnderWayABotIsAskedForEachTime(t *testing.T) {
 	b := newBots()
 	c, _ := serve(t, b.ServeHTTP)
 	writes := alone()
-	r := NewRevisions(c, time.Hour, writes)
+	r := NewRevisions(c, time.Hour, time.Hour, writes)
 	mustRevision(t, r)
 	write := writes.Begin(context.Background(), board.Subject{Class: board.Bot, Name: "b"})
 	for i := range 3 {
@@ -218,7 +218,7 @@ func TestStrategyIsBelievedWhileMetricsAreBeingWritten(t *testing.T) {
 	b := newBots()
 	c, _ := serve(t, b.ServeHTTP)
 	writes := alone()
-	r := NewRevisions(c, time.Hour, writes)
+	r := NewRevisions(c, time.Hour, time.Hour, writes)
 	writes.Begin(context.Background(), board.Subject{Class: board.Metrics, Name: "b"}).End(false)
 	mustRevision(t, r)
 	mustRevision(t, r)
@@ -239,7 +239,7 @@ func TestAWriteOfMetricsConcernsThoseOnlyToWhomMetricsCount(t *testing.T) {
 	b := newBots()
 	c, _ := serve(t, b.ServeHTTP)
 	writes := alone()
-	r := NewRevisions(c, time.Hour, writes)
+	r := NewRevisions(c, time.Hour, time.Hour, writes)
 	mustRevision(t, r)
 	writes.Begin(context.Background(), board.Subject{Class: board.Metrics, Name: "b"}).End(true)
 	mustRevision(t, r)
@@ -254,7 +254,7 @@ func TestAWriteOfMetricsConcernsThoseOnlyToWhomMetricsCount(t *testing.T) {
 func TestBotThatIsNotShownHasNoRevision(t *testing.T) {
 	b := newBots()
 	c, down := serve(t, b.ServeHTTP)
-	r := NewRevisions(c, 0, alone())
+	r := NewRevisions(c, 0, 0, alone())
 	last := mustRevision(t, r)
 	b.status.Store(http.StatusInternalServerError)
 	if revs, sure, err := r.Of(context.Background(), Bots{IDs: []string{"b"}}); err != nil || sure || revs[0] != last {
@@ -270,7 +270,7 @@ func TestBotThatIsNotShownHasNoRevision(t *testing.T) {
 
 	c, _ = serve(t, b.ServeHTTP)
 	b.status.Store(http.StatusNotFound)
-	r = NewRevisions(c, time.Hour, alone())
+	r = NewRevisions(c, time.Hour, time.Hour, alone())
 	if _, _, err := r.Of(context.Background(), Bots{IDs: []string{"b"}}); !errors.Is(err, ErrNoRevision) {
 		t.Errorf("a bot that does not exist: %v, want ErrNoRevision", err)
 	}

@@ -56,7 +56,7 @@ func (s Settings) botLate() time.Duration {
 func (s Settings) env(redis string) harness.Env {
 	env := harness.Env{
 		"REDIS_URL": redis, "DATA_DATE_INTERVAL": s.Interval.String(), "SYNC_SETTLE": s.Settle.String(),
-		"PROVISIONAL_TTL": s.Provisional.String(), "REVISION_INTERVAL": s.Revision.String(), "ACCESS": "public",
+		"PROVISIONAL_TTL": s.Provisional.String(), "REVISION_INTERVAL": s.Revision.String(), "REVISION_MAX": (s.Revision + time.Second).String(), "ACCESS": "public",
 		"AUDIT_RATE": "0", "LOG_LEVEL": "warn",
 	}
 	if s.Admin {
