@@ -142,6 +142,18 @@ func (c *checker) check(op Op, a *harness.Answer, before, after time.Time) {
 		q.Away = behindTTL.Milliseconds()
 	}
 	c.asks <- pending{op, a, q}
+	if lacksCORS(op, a) {
+		w := &Wrong{Op: op, Answer: a, Asked: q, Verdict: verdict{Why: []string{"no CORS fields for its Origin"}}, Before: c.before(q)}
+		c.mu.Lock()
+		defer c.mu.Unlock()
+		c.foundLocked(w)
+	}
+}
+
+// lacksCORS reports whether a hit does not tell the asking Origin that it may read it, as the server would.
+func lacksCORS(op Op, a *harness.Answer) bool {
+	return strings.HasPrefix(op.Header, "Origin: ") && !strings.Contains(op.Header, "\nConnection:") && a.Header.Get("X-Cache") == "HIT" &&
+		a.Header.Get("Access-Control-Allow-Origin") == ""
 }
 
 // question is what there is to ask about an answer; ok is false when nothing is.
@@ -164,6 +176,9 @@ func (c *checker) question(op Op, a *harness.Answer) (q question, ok bool) {
 		Method: op.Method, Path: path, Body: a.Request.Body, Status: a.Status, SHA: hex.EncodeToString(sum[:]),
 		Late: s.late().Milliseconds(), BotLate: s.botLate().Milliseconds(), Admin: s.Admin,
 		Collapsed: strings.Contains(status, "collapsed"),
+	}
+	if isUnread(op.Header) {
+		q.Body = json.RawMessage("{}")
 	}
 	stored := how == "HIT" || strings.Contains(status, "stored")
 	switch {
@@ -227,15 +242,20 @@ func (c *checker) ask(batch []pending) {
 			continue
 		}
 		w := &Wrong{Op: batch[i].op, Answer: batch[i].answer, Asked: asks[i], Verdict: v, Before: c.before(asks[i])}
-		if c.wrongs[w.sort()]++; c.survey && c.wrongs[w.sort()] == 1 {
-			fmt.Println(w)
-		}
-		if c.wrong == nil || w.Op.N < c.wrong.Op.N {
-			c.wrong = w
-		}
-		if !c.survey {
-			c.stop(fmt.Errorf("operation %d was answered wrong", batch[i].op.N))
-		}
+		c.foundLocked(w)
+	}
+}
+
+// foundLocked notes a wrong answer.
+func (c *checker) foundLocked(w *Wrong) {
+	if c.wrongs[w.sort()]++; c.survey && c.wrongs[w.sort()] == 1 {
+		fmt.Println(w)
+	}
+	if c.wrong == nil || w.Op.N < c.wrong.Op.N {
+		c.wrong = w
+	}
+	if !c.survey {
+		c.stop(fmt.Errorf("operation %d was answered wrong", w.Op.N))
 	}
 }
 

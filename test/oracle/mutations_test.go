@@ -66,6 +66,12 @@ var mutations = []mutation{
 	{rule: rule.OptionsNamed, shows: `^(seed|blockSize|years)`, plan: reporting, ops: 2000},
 	{rule: rule.BehindShort, shows: `^kept for long`, plan: appending, ops: 6000},
 	{rule: rule.RowsProven, shows: oldBars, plan: scenario, play: func(*Plan) []Op { return oldRows() }},
+	{rule: rule.ContentTypeSent, shows: `^costBps`, plan: scenario, play: func(*Plan) []Op { return unreadBody() }},
+	{rule: rule.HiddenWrites, shows: oldBot, plan: scenario, play: func(*Plan) []Op { return waitingList() }},
+	{rule: rule.OriginShown, shows: `Origin`, plan: scenario, play: func(*Plan) []Op { return hiddenOrigin() }},
+	{rule: rule.OrderKept, shows: `^strategy`, plan: scenario, play: func(*Plan) []Op { return lookalikes(twoSame, fieldsSwapped, slotsSame, slotsSwapped) }},
+	{rule: rule.SpecialIDs, shows: `^strategy`, plan: scenario, play: func(*Plan) []Op { return lookalikes(plainID, prototypeID, noID, otherID) }},
+	{rule: rule.EditorsFields, shows: `^strategy`, plan: scenario, play: func(*Plan) []Op { return lookalikes(twoSame, collapsedCondition) }},
 	{rule: rule.AdminClears, shows: oldBars, plan: scenario, play: func(*Plan) []Op { return staleBars() }},
 }
 

@@ -19,10 +19,11 @@ type Op struct {
 	Path     string         `json:"path,omitempty"`
 	Body     map[string]any `json:"body,omitempty"`
 	Strategy *int           `json:"strategy,omitempty"` // goes into the body as payload, with fresh ids
-	Header   string         `json:"header,omitempty"`
-	DelayMS  int            `json:"delayMs,omitempty"` // the server gets to the request so much later
-	LateMS   int            `json:"lateMs,omitempty"`  // its answer is held back for so long
-	Mode     string         `json:"mode,omitempty"`    // of a sync
+	Header   string         `json:"header,omitempty"`   // lines
+	Raw      string         `json:"raw,omitempty"`      // goes as the body as it stands
+	DelayMS  int            `json:"delayMs,omitempty"`  // the server gets to the request so much later
+	LateMS   int            `json:"lateMs,omitempty"`   // its answer is held back for so long
+	Mode     string         `json:"mode,omitempty"`     // of a sync
 	TookMS   int            `json:"tookMs,omitempty"`
 	Key      string         `json:"key,omitempty"` // of Redis, which loses it
 	Check    bool           `json:"check,omitempty"`
@@ -35,9 +36,9 @@ type Mix map[string]float64
 func everything() Mix {
 	return Mix{
 		"run": 36, "adhoc": 5, "bot-sanity": 8, "sanity": 1.5, "optimize": 8, "recommend": 5, "indicators": 4, "benchmarks": 4, "candles": 6, "batch": 5,
-		"edit": 8, "tag": 3, "delete": 0.8, "restore": 3, "create": 1, "metrics": 1.5,
+		"edit": 8, "tag": 3, "delete": 0.8, "restore": 3, "create": 2, "metrics": 1.5,
 		"invalidate-bot": 0.5, "invalidate": 0.3, "refresh": 0.3,
-		"sync": 0.7, "run-now": 0.2, "download": 0.2, "memory-lost": 0.1,
+		"sync": 0.7, "run-now": 0.2, "download": 0.2, "memory-lost": 0.3, "refused": 1, "stalled": 0.3, "unread": 1.5, "waitlist": 0.1,
 		"restart": 0.3, "flush": 0.5, "evict": 0.3, "outage": 0.3,
 	}
 }
@@ -62,7 +63,7 @@ func (m Mix) calm() Mix {
 
 // reads are the kinds of operations whose answers are checked.
 var reads = []string{
-	"run", "adhoc", "bot-sanity", "sanity", "optimize", "recommend", "indicators", "benchmarks", "candles", "batch",
+	"run", "unread", "adhoc", "bot-sanity", "sanity", "optimize", "recommend", "indicators", "benchmarks", "candles", "batch",
 }
 
 // A maker makes operations from a seed.
@@ -147,6 +148,13 @@ func (m *maker) op(kind string) Op {
 		op.Mode, op.TookMS = one(m, "restate", "append", "append", "holiday"), int((m.SyncTook/2 + time.Duration(m.Int64N(int64(m.SyncTook)))).Milliseconds())
 	case "run-now", "download", "invalidate", "invalidate-bot", "refresh":
 		m.admin(&op, bot)
+	case "waitlist": // it deletes private bots without tags
+		op.Method, op.Path = "GET", "/api/waitlist/stats"
+	case "refused":
+		m.refused(&op, bot)
+	case "stalled":
+		m.refused(&op, bot)
+		op.Raw, op.Header, op.TookMS = `{"a"`, "", 20+m.IntN(400)
 	case "edit", "tag", "delete", "restore", "create", "metrics":
 		m.write(&op, bot)
 	default:
@@ -155,25 +163,9 @@ func (m *maker) op(kind string) Op {
 	return op
 }
 
-func (m *maker) admin(op *Op, bot string) {
-	op.Method, op.Body = "POST", map[string]any{}
-	switch op.Kind {
-	case "run-now":
-		op.Path, op.Body = "/api/admin/sync-schedule/run-now", map[string]any{"source": "tiingo"}
-	case "download":
-		op.Path, op.Body = "/api/download", map[string]any{"mode": one(m, "full", "recent")}
-	case "invalidate":
-		op.Path = "/api/admin/cache/invalidate"
-	case "invalidate-bot":
-		op.Path, op.Body = "/api/admin/cache/invalidate", map[string]any{"botId": bot}
-	case "refresh":
-		op.Path = "/api/admin/cache/refresh"
-	}
-}
-
 func (m *maker) write(op *Op, bot string) {
 	op.Method, op.Path = "PUT", "/api/bots/"+bot
-	strategy := m.IntN(len(strategies))
+	strategy := m.strategy()
 	switch op.Kind {
 	case "edit":
 		op.Strategy, op.Body = &strategy, map[string]any{"ownerId": owner, "name": bot, "tags": []string{}}
@@ -215,9 +207,11 @@ func (m *maker) read(op *Op, bot string) {
 		op.Body["mode"], op.Body["costBps"] = one(m, "CC", "CC", "OO", "OC"), one(m, 5, 5, 0, 20)
 		op.Body["benchmarkTicker"], op.Body["forceRefresh"] = one(m, "SPY", "SPY", "QQQ"), m.IntN(25) == 0
 	case "adhoc":
-		op.Path, op.Strategy = "/api/backtest", new(m.IntN(len(strategies)))
+		op.Path, op.Strategy = "/api/backtest", new(m.strategy())
 		op.Body["mode"], op.Body["costBps"] = one(m, "CC", "OO"), one(m, 5, 20)
 		op.Body["benchmarkTicker"] = one(m, "SPY", "QQQ")
+	case "unread": // the server takes a body of this media type for none (trap 25)
+		op.Path, op.Raw, op.Header = "/api/bots/"+bot+"/run-backtest", `{"mode":"OO","costBps":20}`, one(m, unread, unread+"\tcharset=utf-8")
 	case "bot-sanity":
 		op.Path, op.Body["years"] = "/api/bots/"+bot+"/sanity-report", 1
 		if m.IntN(3) == 0 {
@@ -245,6 +239,9 @@ func (m *maker) read(op *Op, bot string) {
 		op.Body["limit"] = one(m, 60, 100)
 	default:
 		panic("no such kind of operation: " + op.Kind)
+	}
+	if op.Header != "" {
+		return
 	}
 	switch m.IntN(60) {
 	case 0:

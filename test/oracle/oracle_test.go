@@ -49,16 +49,19 @@ func usual() Plan {
 
 // TestOracleFindsNoWrongAnswer plays ORACLE_N random operations of ORACLE_SEED (else any seed).
 func TestOracleFindsNoWrongAnswer(t *testing.T) {
+	t.Parallel()
 	findsNothing(t, usual(), 1500)
 }
 
 func TestOracleFindsNoWrongAnswerWithAnAdminsLogin(t *testing.T) {
+	t.Parallel()
 	p := usual()
 	p.Admin, p.Fresh = true, true
 	findsNothing(t, p, 1000)
 }
 
 func TestOracleFindsNoWrongAnswerWhenWritesGoAroundWarmfront(t *testing.T) {
+	t.Parallel()
 	p := usual()
 	p.Direct, p.Revision = 0.4, 300*time.Millisecond
 	findsNothing(t, p, 500)
@@ -67,6 +70,7 @@ func TestOracleFindsNoWrongAnswerWhenWritesGoAroundWarmfront(t *testing.T) {
 // TestOracleTakesEveryAnswerOfTheServerItself asks the server and no Warmfront: an oracle that finds
 // something wrong there is wrong itself.
 func TestOracleTakesEveryAnswerOfTheServerItself(t *testing.T) {
+	t.Parallel()
 	p := usual()
 	p.Replicas = 0
 	findsNothing(t, p, 500)

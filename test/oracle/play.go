@@ -2,10 +2,8 @@ package oracle
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
-	"maps"
 	"net/http"
 	"slices"
 	"strings"
@@ -166,6 +164,8 @@ func (r *run) do(ctx context.Context, op Op) error {
 		return r.settled(ctx)
 	case "noticed":
 		return r.noticed(ctx)
+	case "stalled":
+		return r.stalled(ctx, op)
 	case "quiet":
 		return r.quiet()
 	case "synced":
@@ -251,49 +251,4 @@ func (r *run) settled(ctx context.Context) error {
 		}
 		return nil
 	})
-}
-
-// request is the operation as it is sent: with fresh ids, and with the payload that is saved if only
-// tags change.
-func (r *run) request(op Op) (harness.Request, error) {
-	req := harness.Request{Method: op.Method, URL: r.world.url(op.Replica) + op.Path, Header: []string{"Accept-Encoding: gzip"}}
-	if op.Header != "" {
-		req.Header = append(req.Header, op.Header)
-	}
-	if strings.HasPrefix(op.Path, "/api/admin/") || op.Path == "/api/download" {
-		req.Header = append(req.Header, "Authorization: Bearer "+r.world.token)
-	}
-	body := maps.Clone(op.Body)
-	if op.Strategy != nil {
-		body["payload"] = payload(*op.Strategy)
-	}
-	if op.Kind == "tag" {
-		saved, err := r.saved(op.Path)
-		if err != nil {
-			return req, err
-		}
-		body["payload"] = saved
-	}
-	if body != nil {
-		b, err := json.Marshal(body)
-		if err != nil {
-			return req, err
-		}
-		req.Body = b
-	}
-	return req, nil
-}
-
-// saved is the bot's payload with other ids.
-func (r *run) saved(path string) (string, error) {
-	var shown struct{ Bot struct{ Payload string } }
-	var tree any
-	err := r.world.send(http.MethodGet, path+"?userId="+owner, nil, &shown)
-	if err == nil {
-		err = json.Unmarshal([]byte(shown.Bot.Payload), &tree)
-	}
-	if err != nil {
-		return payload(0), nil // the bot is deleted at the moment
-	}
-	return harness.FreshIDs(tree), nil
 }

@@ -1,8 +1,10 @@
 package oracle
 
 import (
+	"crypto/rand"
 	"encoding/json"
 	"fmt"
+	"strings"
 
 	"warmfront/test/harness"
 )
@@ -42,6 +44,9 @@ var strategies = []node{
 
 // payload is a strategy as browsers send it: a string, with fresh ids.
 func payload(strategy int) string {
+	if strategy >= len(strategies) {
+		return strings.ReplaceAll(spelled()[strategy-len(strategies)], "~", "node-"+rand.Text()+"-")
+	}
 	b, err := json.Marshal(node{"id": "root", "kind": "basic", "weighting": "equal", "children": node{"next": []node{strategies[strategy]}}})
 	if err != nil {
 		panic(err) // it is made of nothing but JSON

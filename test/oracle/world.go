@@ -79,7 +79,8 @@ type World struct {
 	settings Settings
 	up       *harness.Upstream
 	client   *http.Client
-	token    string // an admin's
+	control  *http.Client // for the stand-in's levers: a restart cuts who is connected to it
+	token    string       // an admin's
 
 	mu       sync.Mutex // of what follows: processes come and go
 	redis    *harness.Redis
@@ -100,7 +101,7 @@ func (w *World) redisWasAway(then time.Time) bool {
 
 // newWorld starts a stand-in with short histories of few tickers, a Redis, and two Warmfronts.
 func newWorld(lab *harness.Lab, s Settings) (w *World, err error) {
-	w = &World{lab: lab, settings: s, client: harness.NewClient()}
+	w = &World{lab: lab, settings: s, client: harness.NewClient(), control: &http.Client{Transport: &http.Transport{DisableKeepAlives: true}}}
 	defer func() {
 		if err != nil {
 			w.close()
@@ -242,7 +243,7 @@ func (w *World) send(method, path string, body, into any) error {
 	}
 	ctx, cancel := context.WithTimeout(context.Background(), 30*time.Second)
 	defer cancel()
-	a, err := harness.Send(ctx, w.client, req)
+	a, err := harness.Send(ctx, w.control, req)
 	if err != nil {
 		return err
 	}

@@ -4,6 +4,7 @@ import { hold } from './record.mjs'
 
 export function levers({ recorder, store, sync, prices, oracle, access, restart, fresh }) {
   const r = express.Router()
+  r.use((req, _, next) => { recorder.sockets.delete(req.socket); next() }) // a restart does not cut who moves levers
   r.use(express.json({ limit: '50mb' }))
   r.get('/counts', (_, res) => res.json({ total: recorder.total, routes: recorder.routes, backtests: recorder.backtests, aborted: recorder.aborted }))
   r.get('/requests', (_, res) => res.json({ requests: recorder.requests }))
@@ -14,9 +15,9 @@ export function levers({ recorder, store, sync, prices, oracle, access, restart,
     const started = sync.start(req.body)
     res.status(started ? 202 : 409).json({ started })
   })
-  // Every connection but this one is cut, with what was under way on it.
-  r.post('/restart', async (req, res) => {
-    for (const socket of recorder.sockets) if (socket !== req.socket) socket.destroy()
+  // Every connection is cut, with what was under way on it.
+  r.post('/restart', async (_, res) => {
+    for (const socket of recorder.sockets) socket.destroy()
     await restart()
     res.json({ success: true })
   })

@@ -17,6 +17,8 @@ export class Recorder {
 
   connected(socket) {
     this.sockets.add(socket)
+    if (socket.known) return
+    socket.known = true
     socket.on('close', () => this.sockets.delete(socket))
   }
 
@@ -35,6 +37,7 @@ export class Recorder {
     return (req, res, next) => {
       const path = req.url.split('?')[0]
       if (path.startsWith('/__test')) return next()
+      this.connected(req.socket)
       const [, pattern] = patterns.find(([p]) => p.test(path)) ?? [null, path]
       const route = `${req.method} ${pattern.includes('$1') ? path.replace(patterns[1][0], '/api/bots/:id/$1') : pattern}`
       this.routes[route] = (this.routes[route] ?? 0) + 1

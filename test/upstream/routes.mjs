@@ -73,7 +73,7 @@ export function botRoutes(app, store, access) {
     res.status(201).json({ bot: shown(store.insert({ ...stripped(req.body), id: req.body.id || `bot-${crypto.randomUUID()}` })) })
   })
   app.put('/api/bots/:id', guard, known, (req, res) => {
-    if (mine(req, res)) res.json({ success: true, bot: shown(store.update(req.params.id, stripped({ ...req.body, ownerId: undefined }))) })
+    if (mine(req, res)) res.json({ success: true, bot: shown(store.update(req.params.id, stripped({ ...req.body, ownerId: undefined })) ?? {}) })
   })
   app.delete('/api/bots/:id', guard, (req, res) => {
     if (!mine(req, res)) return

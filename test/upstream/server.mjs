@@ -72,7 +72,6 @@ if (trap('spa-for-unknown')) {
 }
 
 const server = http.createServer(app)
-server.on('connection', (socket) => recorder.connected(socket))
 websocket(server)
 server.listen(settings.port, settings.host, () => {
   console.log(`upstream listening on http://${settings.host}:${server.address().port}`)
