@@ -6,6 +6,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	stdlog "log"
 	"net"
 	"net/http"
 	"os"
@@ -48,6 +49,8 @@ func main() {
 	}
 	log := newLogger(cfg)
 	redis.SetLogger(redisLog{log.Named("redis")})
+	stdlog.SetFlags(0)
+	stdlog.SetOutput(proxy.NetLog(log).Writer())
 	err = serve(cfg, log)
 	if err != nil {
 		log.Error("stopped", zap.Error(err))
@@ -87,7 +90,9 @@ func serve(cfg *config.Config, log *zap.Logger) error {
 		ReadHeaderTimeout: 30 * time.Second,
 		IdleTimeout:       2 * time.Minute,
 		MaxHeaderBytes:    1 << 20,
-		ErrorLog:          zap.NewStdLog(log),
+		ErrorLog:          proxy.NetLog(log),
+		// OPTIONS * is the server's to answer.
+		DisableGeneralOptionsHandler: true,
 		// No WriteTimeout: downloads and event streams take as long as they take.
 	}
 	failed := make(chan error, 1)

@@ -11,7 +11,6 @@ import (
 	"strings"
 	"time"
 
-	"github.com/klauspost/compress/gzip"
 	"go.uber.org/zap"
 
 	"warmfront/proxy/board"
@@ -86,14 +85,22 @@ func (p *Proxy) answerEntry(w http.ResponseWriter, a *ask, e *store.Entry, how o
 	}
 	now := time.Now()
 	h := w.Header()
-	compressed := e.Gzip && acceptsGzip(a.in.Header["Accept-Encoding"])
-	e.CopyHeader(h, compressed)
+	as := identity
+	if e.Gzip {
+		as = codingFor(a.in.Header["Accept-Encoding"])
+	}
+	e.CopyHeader(h, as == gzipCoding)
 	maps.Copy(h, cors)
 	if cors == nil {
 		h["Vary"] = []string{"Origin, Accept-Encoding"}
 	}
 	if how == hit || how == stale {
 		h["Age"] = []string{strconv.FormatInt(int64(e.Age(now)/time.Second), 10)}
+	}
+	if as != identity && as != gzipCoding {
+		h["Etag"] = []string{`"` + e.Digest + `-` + as.String() + `"`}
+		h["Content-Encoding"] = []string{as.String()}
+		h.Del("Content-Length")
 	}
 	p.label(h, a, how, tier, s.entry(e, how, tier, now))
 	if how == hit {
@@ -105,14 +112,15 @@ func (p *Proxy) answerEntry(w http.ResponseWriter, a *ask, e *store.Entry, how o
 		status = http.StatusNotModified
 		h.Del("Content-Length")
 		h.Del("Content-Type")
+		h.Del("Content-Encoding")
 		w.WriteHeader(status)
-	case compressed:
+	case as == gzipCoding:
 		h["Content-Encoding"] = []string{"gzip"}
 		w.WriteHeader(status)
 		_, err = w.Write(e.Body)
 	case e.Gzip:
 		w.WriteHeader(status)
-		err = writeDecoded(w, bytes.NewReader(e.Body))
+		err = recode(w, bytes.NewReader(e.Body), as)
 	default:
 		w.WriteHeader(status)
 		_, err = w.Write(e.Body)
@@ -137,9 +145,13 @@ func (p *Proxy) answerRaw(w http.ResponseWriter, a *ask, res *result, joined boo
 		defer raw.rest.Close()
 		body = io.MultiReader(body, raw.rest)
 	}
-	decode := raw.gzip && !acceptsGzip(a.in.Header["Accept-Encoding"])
+	as := codingFor(a.in.Header["Accept-Encoding"])
+	decode := raw.gzip && as != gzipCoding
 	if decode {
 		h.Del("Content-Encoding")
+		if as != identity {
+			h["Content-Encoding"] = []string{as.String()}
+		}
 		h.Del("Content-Length")
 	} else if raw.rest == nil {
 		h["Content-Length"] = []string{strconv.Itoa(len(raw.body))}
@@ -147,7 +159,7 @@ func (p *Proxy) answerRaw(w http.ResponseWriter, a *ask, res *result, joined boo
 	w.WriteHeader(raw.status)
 	var err error
 	if decode {
-		err = writeDecoded(w, body)
+		err = recode(w, body, as)
 	} else {
 		_, err = io.Copy(w, body)
 	}
@@ -190,7 +202,7 @@ func (p *Proxy) answerDown(w http.ResponseWriter, a *ask, res *result) {
 	if a.mode == refreshOnly {
 		how = refreshed
 	}
-	p.log.Warn("upstream failed", zap.String("route", a.route.Name), zap.Error(res.err))
+	p.log.Warn("upstream failed", zap.String("route", a.route.Name), causeOf(res.err))
 	p.label(w.Header(), a, how, upstreamTier, cacheStatus{reason: "upstream-down"}.forward("miss"))
 	status := failure(res.err)
 	writeError(w, status, "upstream unavailable")
@@ -204,7 +216,7 @@ func (p *Proxy) answerBroken(w http.ResponseWriter, a *ask, res *result, joined 
 	}
 	raw := res.answer
 	h := w.Header()
-	if !raw.gzip || acceptsGzip(a.in.Header["Accept-Encoding"]) {
+	if !raw.gzip || codingFor(a.in.Header["Accept-Encoding"]) == gzipCoding {
 		p.putHeader(h, a, raw, joined)
 		p.label(h, a, passed, upstreamTier, cacheStatus{reason: res.reason, status: raw.status}.forward("miss"))
 		w.WriteHeader(raw.status)
@@ -369,16 +381,6 @@ func (s cacheStatus) forward(why string) string {
 		b.WriteString("; detail=" + s.reason)
 	}
 	return b.String()
-}
-
-// writeDecoded sends a gzip body to a client that does not take gzip.
-func writeDecoded(w io.Writer, body io.Reader) error {
-	z, err := gzip.NewReader(body)
-	if err != nil {
-		return err
-	}
-	_, err = io.Copy(w, z)
-	return err
 }
 
 // writeError answers in the server's own form of an error.

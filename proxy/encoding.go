@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"errors"
 	"io"
-	"strconv"
 	"strings"
 
 	"github.com/klauspost/compress/gzip"
@@ -48,43 +47,7 @@ func compress(body []byte) ([]byte, error) {
 	return bytes.Clone(b.Bytes()), nil
 }
 
-// acceptsGzip reports whether a client with these Accept-Encoding fields may be sent gzip
-// (RFC 9110, section 12.5.3): it is named, or "*" is, with a weight above zero.
-func acceptsGzip(fields []string) bool {
-	named, star := -1.0, -1.0
-	for _, line := range fields {
-		for line != "" {
-			var item string
-			item, line, _ = strings.Cut(line, ",")
-			coding, parameter, _ := strings.Cut(item, ";")
-			switch coding = strings.TrimSpace(coding); {
-			case strings.EqualFold(coding, "gzip"), strings.EqualFold(coding, "x-gzip"):
-				named = max(named, weight(parameter))
-			case coding == "*":
-				star = max(star, weight(parameter))
-			}
-		}
-	}
-	if named >= 0 {
-		return named > 0
-	}
-	return star > 0
-}
-
-// weight reads a q parameter (RFC 9110, section 12.4.2); anything else counts as 1.
-func weight(parameter string) float64 {
-	name, value, ok := strings.Cut(strings.TrimSpace(parameter), "=")
-	if !ok || !strings.EqualFold(strings.TrimSpace(name), "q") {
-		return 1
-	}
-	q, err := strconv.ParseFloat(strings.TrimSpace(value), 64)
-	if err != nil || q < 0 {
-		return 0
-	}
-	return q
-}
-
-// matches reports whether an If-None-Match field names the entity with this digest in either of its
+// matches reports whether an If-None-Match field names the entity with this digest in any of its
 // codings (RFC 9110, section 13.1.2: weak comparison; a coding's suffix does not change the entity).
 func matches(fields []string, digest string) bool {
 	for _, line := range fields {
@@ -99,7 +62,8 @@ func matches(fields []string, digest string) bool {
 			if len(tag) < 2 || tag[0] != '"' || tag[len(tag)-1] != '"' {
 				continue
 			}
-			if strings.TrimSuffix(tag[1:len(tag)-1], "-gzip") == digest {
+			of, _, _ := strings.Cut(tag[1:len(tag)-1], "-")
+			if of == digest {
 				return true
 			}
 		}

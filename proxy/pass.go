@@ -89,7 +89,7 @@ func newPassThrough(cfg *config.Config, transport http.RoundTripper, log *zap.Lo
 		Transport:     transport,
 		FlushInterval: -1,
 		BufferPool:    &bufferPool{},
-		ErrorLog:      zap.NewStdLog(log),
+		ErrorLog:      NetLog(log),
 		Rewrite: func(pr *httputil.ProxyRequest) {
 			pr.Out.URL.Scheme = cfg.UpstreamURL.Scheme
 			pr.Out.URL.Host = cfg.UpstreamURL.Host
@@ -130,7 +130,7 @@ func passFailed(w http.ResponseWriter, r *http.Request, err error, log *zap.Logg
 			err = cause
 		}
 		status, message = failure(err), "upstream unavailable"
-		log.Warn("pass-through failed", zap.String("method", r.Method), zap.Error(err))
+		log.Warn("pass-through failed", zap.String("method", r.Method), causeOf(err))
 	}
 	if going.mark != nil {
 		going.mark.write(w.Header(), status)

@@ -10,6 +10,8 @@ import (
 	"sort"
 	"strings"
 	"time"
+
+	"github.com/andybalholm/brotli"
 )
 
 // A Request is sent as it is written here: nothing is added but Host, Content-Length and what Header
@@ -99,6 +101,8 @@ func (a *Answer) Body() ([]byte, error) {
 			return nil, err
 		}
 		return io.ReadAll(z)
+	case "br":
+		return io.ReadAll(brotli.NewReader(bytes.NewReader(a.Wire)))
 	default:
 		return nil, fmt.Errorf("no decoder for Content-Encoding %q", coding)
 	}
