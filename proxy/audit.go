@@ -270,7 +270,7 @@ func (u *audit) ask(ctx context.Context, a *ask) ([]byte, error) {
 			return nil, fmt.Errorf("decoding the answer: %w", err)
 		}
 	}
-	verdict, err := a.request.Judge(plain)
+	verdict, err := a.request.Judge(plain, a.revisions...)
 	switch {
 	case err != nil:
 		return nil, err

@@ -226,7 +226,7 @@ func (p *Proxy) locate(ctx context.Context, a *ask) (reason string) {
 		return "no-data-date"
 	}
 	a.data = state
-	a.bots = upstream.Bots{IDs: a.request.Bots, Metrics: a.request.NeedsMetrics()}
+	a.bots = upstream.Bots{IDs: a.request.Bots, Metrics: a.request.NeedsMetrics(), Absent: a.route.Kind == keying.Correlation}
 	if a.private {
 		a.bots.Credentials = a.caller.fields
 		a.claim = p.grants.claim(a)

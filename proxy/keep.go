@@ -46,7 +46,7 @@ func (p *Proxy) judge(ctx context.Context, a *ask, raw *rawAnswer) (*store.Entry
 			return nil, "bad-coding"
 		}
 	}
-	verdict, err := a.request.Judge(plain)
+	verdict, err := a.request.Judge(plain, a.revisions...)
 	if err != nil {
 		p.log.Debug("not stored", zap.String("route", a.route.Name), zap.Error(err))
 		return nil, "no-success"
@@ -160,8 +160,9 @@ const (
 
 // looksAtRows notes which rows the server has of the bots that the answer is about, before it is asked for.
 func (p *Proxy) looksAtRows(ctx context.Context, a *ask) {
-	if (a.request.NeedsRows() || a.data.Begun && !a.data.Cleared) && a.request.Forced() == nil && len(a.request.Bots) > 0 {
-		a.rowsMade, a.rowsFresh = p.fills.rowsOf(ctx, a.data.Generation(), a.request.Bots)
+	bots := a.request.Present(a.revisions)
+	if (a.request.NeedsRows() || a.data.Begun && !a.data.Cleared) && a.request.Forced() == nil && len(bots) > 0 {
+		a.rowsMade, a.rowsFresh = p.fills.rowsOf(ctx, a.data.Generation(), bots)
 	}
 }
 
@@ -199,7 +200,7 @@ func (p *Proxy) isOnDisk(ctx context.Context, a *ask, batch []byte) bool {
 	var said struct {
 		Results map[string]json.RawMessage `json:"results"`
 	}
-	if json.Unmarshal(batch, &said) != nil || len(said.Results) > maxOnDisk {
+	if keying.ReadJSON(batch, &said) != nil || len(said.Results) > maxOnDisk {
 		return false
 	}
 	for ticker, candles := range said.Results {
@@ -207,7 +208,7 @@ func (p *Proxy) isOnDisk(ctx context.Context, a *ask, batch []byte) bool {
 		var single struct {
 			Candles json.RawMessage `json:"candles"`
 		}
-		if err != nil || status != http.StatusOK || json.Unmarshal(body, &single) != nil || !bytes.Equal(single.Candles, candles) {
+		if err != nil || status != http.StatusOK || keying.ReadJSON(body, &single) != nil || !bytes.Equal(single.Candles, candles) {
 			return false
 		}
 	}

@@ -1,9 +1,10 @@
 package proxy
 
 import (
-	"encoding/json"
 	"net/http"
 	"strings"
+
+	"warmfront/keying"
 )
 
 // tapped keeps the beginning of an answer on its way.
@@ -55,7 +56,7 @@ func (t *tapped) job() string {
 		}
 		body = plain
 	}
-	if json.Unmarshal(body, &started) != nil || len(started.JobID) > 200 {
+	if keying.ReadJSON(body, &started) != nil || len(started.JobID) > 200 {
 		return ""
 	}
 	return started.JobID

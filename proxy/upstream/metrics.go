@@ -6,6 +6,8 @@ import (
 	"fmt"
 	"net/http"
 	"net/url"
+
+	"warmfront/keying"
 )
 
 // ErrRefused means that the server understood what was asked and said no: asking again is no use.
@@ -29,7 +31,7 @@ func (c *Client) SavedMetrics(ctx context.Context, bot string, credentials http.
 		} `json:"bot"`
 		Metrics map[string]json.RawMessage `json:"metrics"`
 	}
-	if err := json.Unmarshal(body, &shown); err != nil {
+	if err := keying.ReadJSON(body, &shown); err != nil {
 		return nil, fmt.Errorf("%w: a bot that can't be read", ErrRefused)
 	}
 	if shown.Bot.Metrics == nil {

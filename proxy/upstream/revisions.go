@@ -31,6 +31,7 @@ const (
 type Bots struct {
 	IDs     []string
 	Metrics bool // their saved metrics count
+	Absent  bool // that one isn't there is as good as a revision of it, to a caller without credentials
 	// Credentials are the caller's, for a server that shows bots to some only.
 	Credentials http.Header
 }
@@ -251,6 +252,8 @@ func (r *Revisions) ask(ctx context.Context, bots Bots, id, owner string) (rev k
 		return rev, "", fmt.Errorf("asking for the revision of a bot: %w", err)
 	case res.StatusCode >= http.StatusInternalServerError:
 		return rev, "", fmt.Errorf("%w: status %d for a bot's revision", ErrStatus, res.StatusCode)
+	case res.StatusCode == http.StatusNotFound && bots.Absent && len(bots.Credentials) == 0 && saysError(body):
+		return keying.AbsentRevision(), "", nil
 	case res.StatusCode != http.StatusOK:
 		return rev, "", fmt.Errorf("%w: status %d", ErrNoRevision, res.StatusCode)
 	}
@@ -258,4 +261,12 @@ func (r *Revisions) ask(ctx context.Context, bots Bots, id, owner string) (rev k
 		return rev, "", fmt.Errorf("%w: %w", ErrNoRevision, err)
 	}
 	return rev, ownerOf(body), nil
+}
+
+// saysError reports whether an answer is the server's own word that something is wrong, not a gateway's.
+func saysError(body []byte) bool {
+	var a struct {
+		Error string `json:"error"`
+	}
+	return keying.ReadJSON(body, &a) == nil && a.Error != ""
 }
