@@ -23,7 +23,6 @@ import (
 // share an answer are inferred from a server that we don't control.
 type audit struct {
 	p      *Proxy
-	turn   *auditTurn
 	ctx    context.Context // ends with the proxy
 	cancel context.CancelFunc
 	onDrop func(key string) // tells other replicas; set before the first request
@@ -69,9 +68,9 @@ const (
 	maxDataPatience = 2 * time.Minute
 )
 
-func newAudit(p *Proxy, turn *auditTurn) *audit {
+func newAudit(p *Proxy) *audit {
 	u := &audit{
-		p: p, turn: turn, exact: map[*keying.Route]*atomic.Bool{}, onDrop: func(string) {},
+		p: p, exact: map[*keying.Route]*atomic.Bool{}, onDrop: func(string) {},
 		done: prometheus.NewCounterVec(prometheus.CounterOpts{
 			Name: "warmfront_audits_total", Help: "Hits that were compared with a new computation of the server.",
 		}, []string{"route"}),
@@ -144,10 +143,12 @@ func (u *audit) consider(a *ask, e *store.Entry) {
 	again := a.again()
 	go func() {
 		defer u.end()
-		if !u.turn.take(u.ctx) {
+		// One replica at a time: the server computes in one thread, whoever asks.
+		held, err := u.p.leases.Take(u.ctx, "audit")
+		if err != nil && u.p.leases != nil {
 			return
 		}
-		defer u.turn.giveBack()
+		defer held.Release("")
 		again.bots.Credentials = u.p.ownCredentials(u.ctx)
 		again.caller = caller{fields: again.bots.Credentials}
 		maps.Copy(again.sent, again.bots.Credentials)

@@ -28,7 +28,7 @@ func (p *Proxy) startBackground(shared redis.UniversalClient) {
 		write := p.board.Begin(context.Background(), board.Subject{Class: board.Metrics, Name: bot})
 		return write.End
 	}
-	p.audit = newAudit(p, newAuditTurn(shared, p.cfg.RedisPrefix, 2*p.cfg.UpstreamTimeout+2*maxDataPatience))
+	p.audit = newAudit(p)
 	p.audit.onDrop = func(key string) { p.board.Post(board.Subject{Class: board.Key, Name: key}) }
 	if p.cfg.MetricsWriteback {
 		p.writeback = newWriteback(p)

@@ -281,7 +281,7 @@ func TestReplicasAuditOneAtATime(t *testing.T) {
 	up, r := upstream(t), redisServer(t)
 	w := warmfront(t, up.URL, harness.Env{"AUDIT_RATE": "1", "REDIS_URL": r.URL()})
 	rdb := dialRedis(t, r)
-	ok(t, rdb.Set(limit(t), "warmfront:audit", "another's turn", 0).Err())
+	ok(t, rdb.Set(limit(t), "warmfront:lease:audit", "another's turn", 0).Err())
 	expect(t, get(t, w.URL+"/api/candles/SPY?limit=60"), 200, "X-Cache: MISS")
 	for range 30 {
 		expect(t, get(t, w.URL+"/api/candles/SPY?limit=60"), 200, "X-Cache: HIT")
@@ -289,10 +289,10 @@ func TestReplicasAuditOneAtATime(t *testing.T) {
 	if n := counted(t, w, "warmfront_audits_total"); n != 0 {
 		t.Errorf("%d audits while it was another replica's turn", n)
 	}
-	ok(t, rdb.Del(limit(t), "warmfront:audit").Err())
+	ok(t, rdb.Del(limit(t), "warmfront:lease:audit").Err())
 	auditedHits(t, w, harness.Call{Method: "GET", Path: "/api/candles/SPY?limit=60", Body: func() string { return "" }}, 3)
 	until(t, func() error {
-		n, err := rdb.Exists(limit(t), "warmfront:audit").Result()
+		n, err := rdb.Exists(limit(t), "warmfront:lease:audit").Result()
 		if err == nil && n > 0 {
 			err = fmt.Errorf("the turn was not given back")
 		}

@@ -195,8 +195,11 @@ func (h *Lease) renew() {
 }
 
 // Release ends the lease, behind the caller, and has note told to those who wait for it, on all replicas. Releasing
-// again does nothing.
+// again, or none, does nothing.
 func (h *Lease) Release(note string) {
+	if h == nil {
+		return
+	}
 	h.once.Do(func() {
 		close(h.released)
 		h.of.behind.Go(func() { h.end(note) })
