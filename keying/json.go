@@ -225,23 +225,30 @@ func (p *parser) keep(list []member) []member {
 // indicesFirst moves names that are array indices to the front, in ascending order: the order of the
 // properties of a JavaScript object (ECMA-262, OrdinaryOwnPropertyKeys).
 func (v *value) indicesFirst() {
-	index := func(m member) bool { _, ok := arrayIndex(m.name); return ok }
-	if !slices.ContainsFunc(v.kids, index) {
+	type indexed struct {
+		index uint64
+		member
+	}
+	var front []indexed
+	for i := range v.kids {
+		if n, ok := arrayIndex(v.kids[i].name); ok {
+			front = append(front, indexed{n, v.kids[i]})
+		}
+	}
+	if len(front) == 0 {
 		return
 	}
-	slices.SortStableFunc(v.kids, func(a, b member) int {
-		i, aIs := arrayIndex(a.name)
-		j, bIs := arrayIndex(b.name)
-		switch {
-		case aIs && bIs:
-			return cmp.Compare(i, j)
-		case aIs:
-			return -1
-		case bIs:
-			return 1
+	slices.SortFunc(front, func(a, b indexed) int { return cmp.Compare(a.index, b.index) })
+	kids := make([]member, 0, len(v.kids))
+	for _, f := range front {
+		kids = append(kids, f.member)
+	}
+	for i := range v.kids {
+		if _, ok := arrayIndex(v.kids[i].name); !ok {
+			kids = append(kids, v.kids[i])
 		}
-		return 0
-	})
+	}
+	v.kids = kids
 }
 
 // arrayIndex reads the one spelling of an integer below 2³²-1.

@@ -59,7 +59,8 @@ func TestReplayedBodyMeansWhatTheReceivedOneMeant(t *testing.T) {
 	for _, r := range [][4]string{
 		{"POST", "/api/bots/b/run-backtest", "", `{"forceRefresh":true,"mode":"OO","unknown":[1.50,null]}`},
 		{"POST", "/api/bots/b/run-backtest", "", ``},
-		{"POST", "/api/bots/b/sanity-report", "", `{"mode":"OO","seed":7}`},
+		{"POST", "/api/bots/b/run-backtest", "", `{"unknown":{"b":1,"a":{"2":0,"d":1,"c":2}}}`},
+		{"POST", "/api/bots/b/sanity-report", "", `{"mode":"OO","seed":7,"splitConfig":{"strategy":"x","enabled":true}}`},
 		{"POST", "/api/correlation/recommend", "", `{"candidateBotIds":["x"]}`},
 		{"POST", "/api/candles/batch", "", `{"tickers":["SPY"],"limit":99999}`},
 		{"POST", "/api/backtest", "", `{"payload":"{\"id\":\"n\"}","costBps":0}`},

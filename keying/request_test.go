@@ -59,6 +59,7 @@ func TestAForcedBodyIsTheRequestsOwnBesidesForceRefresh(t *testing.T) {
 		``:                                      `{"forceRefresh":true}`,
 		`{"mode":"","costBps":0,"x":[null]}`:    `{"costBps":0,"forceRefresh":true,"mode":"","x":[null]}`,
 		`{"forceRefresh":false,"costBps":null}`: `{"costBps":null,"forceRefresh":true}`,
+		`{"x":{"b":[{"d":1,"c":2}],"a":0}}`:     `{"forceRefresh":true,"x":{"b":[{"d":1,"c":2}],"a":0}}`,
 	} {
 		if got := string(ask(t, "run-backtest", "b", "", body).Forced()); got != want {
 			t.Errorf("%s: forced %s, want %s", body, got, want)
