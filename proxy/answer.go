@@ -170,29 +170,6 @@ func (p *Proxy) answerRaw(w http.ResponseWriter, a *ask, res *result, joined boo
 	}
 }
 
-// putHeader puts the header of an answer that is not kept into h. To those who joined another's call go the CORS
-// fields of their own Origin.
-func (p *Proxy) putHeader(h http.Header, a *ask, raw *rawAnswer, joined bool) {
-	for name, values := range raw.header {
-		if !joined || !upstream.IsCORS(name) {
-			h[name] = values
-		}
-	}
-	if joined {
-		cors, _ := p.corsOf(a)
-		maps.Copy(h, cors)
-	}
-}
-
-// corsOf gives the CORS fields for whoever asks; with an error, those last seen, nil if none were.
-func (p *Proxy) corsOf(a *ask) (http.Header, error) {
-	cors, err := p.origins.Headers(a.in.Context(), a.origin)
-	if err != nil {
-		cors = p.origins.Remembered(a.origin)
-	}
-	return cors, err
-}
-
 // answerDown serves a stale answer when the server is down, else 502 or 504.
 func (p *Proxy) answerDown(w http.ResponseWriter, a *ask, res *result) {
 	if p.answerStale(w, a) {

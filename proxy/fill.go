@@ -57,6 +57,9 @@ func (p *Proxy) fill(ctx context.Context, a *ask) *result {
 	out := &result{answer: raw, tier: upstreamTier, took: time.Since(started)}
 	p.metrics.upstream(a.route, out.took)
 	p.noted(ctx, a, raw.status)
+	if raw.status/100 == 2 && variesAsUsual(raw.header) {
+		p.origins.Learn(a.origin, raw.header)
+	}
 	e, reason := p.judge(ctx, a, raw)
 	if reason == unknownRow {
 		// Who made it, and against which benchmark, can't be told: the server is to compute it.
@@ -64,8 +67,6 @@ func (p *Proxy) fill(ctx context.Context, a *ask) *result {
 		return p.fill(ctx, a)
 	}
 	if e != nil {
-		// The CORS fields are the asking origin's: learned here, kept out of the entry.
-		p.origins.Learn(a.origin, raw.header)
 		reason = p.changed(ctx, a)
 	}
 	p.outdates(ctx, a)

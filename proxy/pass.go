@@ -16,6 +16,7 @@ import (
 	"go.uber.org/zap"
 
 	"warmfront/config"
+	"warmfront/proxy/upstream"
 )
 
 // newTransport is the connection to the server. Node closes idle connections after five seconds,
@@ -84,7 +85,7 @@ func passingOf(ctx context.Context) *passing {
 //     hop (contract, trap 11), and are set where they are absent;
 //   - hop-by-hop fields are dropped by httputil (RFC 9110, section 7.6.1);
 //   - nothing is retried but what net/http holds to be safe (see dropReplay).
-func newPassThrough(cfg *config.Config, transport http.RoundTripper, log *zap.Logger) *httputil.ReverseProxy {
+func newPassThrough(cfg *config.Config, transport http.RoundTripper, origins *upstream.Origins, log *zap.Logger) *httputil.ReverseProxy {
 	return &httputil.ReverseProxy{
 		Transport:     transport,
 		FlushInterval: -1,
@@ -100,6 +101,7 @@ func newPassThrough(cfg *config.Config, transport http.RoundTripper, log *zap.Lo
 		},
 		ModifyResponse: func(res *http.Response) error {
 			passingOf(res.Request.Context()).served()
+			learnsOrigin(origins, res)
 			if mark := passingOf(res.Request.Context()).mark; mark != nil {
 				mark.write(res.Header, res.StatusCode)
 			}

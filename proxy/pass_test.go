@@ -16,6 +16,7 @@ import (
 	"go.uber.org/zap"
 
 	"warmfront/config"
+	"warmfront/proxy/upstream"
 )
 
 // serverFunc is a server that takes its time, in a bubble where that passes at once.
@@ -99,7 +100,7 @@ func TestOnlyTheServersSilenceIsBounded(t *testing.T) {
 		t.Run(c.name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				p := &Proxy{cfg: &config.Config{UpstreamURL: &url.URL{Scheme: "http", Host: "server"}, UpstreamTimeout: timeout}}
-				p.through = newPassThrough(p.cfg, serverFunc(func(r *http.Request) (*http.Response, error) { return c.server(r.Context(), r.Body) }), zap.NewNop())
+				p.through = newPassThrough(p.cfg, serverFunc(func(r *http.Request) (*http.Response, error) { return c.server(r.Context(), r.Body) }), upstream.NewOrigins(nil, nil), zap.NewNop())
 				began, w := time.Now(), httptest.NewRecorder()
 				p.pass(w, httptest.NewRequest("POST", "/api/bots/bot-1/run-backtest", c.body()), &passMark{outcome: bypassed, started: began})
 				if took := time.Since(began); w.Code != c.status || w.Body.String() != c.want || took != c.took {

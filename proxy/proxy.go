@@ -68,11 +68,9 @@ func New(cfg *config.Config, log *zap.Logger) (*Proxy, error) {
 		log:       log,
 		transport: transport,
 		client:    client,
-		through:   newPassThrough(cfg, transport, log),
 		flight:    newFlights(),
 		large:     newLargeKeys(),
 		admin:     upstream.NewAdmin(client, cfg.UpstreamEmail, string(cfg.UpstreamPassword), string(cfg.UpstreamAuthorization)),
-		origins:   upstream.NewOrigins(client),
 		access:    upstream.NewAccess(client, log),
 		creds:     newCredentialNames(cfg.CredentialHeaders),
 
@@ -93,6 +91,8 @@ func New(cfg *config.Config, log *zap.Logger) (*Proxy, error) {
 	p.board = board.New(shared, cfg.RedisPrefix, cfg.CacheTTL+cfg.StaleTTL, p.hear, log)
 	p.fills = newFills(shared, p.board.InTouch, cfg.RedisPrefix, cfg.CacheTTL+cfg.StaleTTL)
 	p.leases = lease.New(shared, cfg.RedisPrefix, p.board.InTouch)
+	p.origins = upstream.NewOrigins(client, upstream.NewSharedOrigins(shared, cfg.RedisPrefix, p.board.InTouch))
+	p.through = newPassThrough(cfg, transport, p.origins, log)
 	p.grants = newGrants(p.board, shared, cfg.RedisPrefix)
 	p.data = upstream.NewDataWatch(client, p.admin, p.board, upstream.DataSettings{
 		Canaries: cfg.DataDateTickers, Interval: cfg.DataDateInterval, Settle: cfg.SyncSettle,
@@ -130,6 +130,7 @@ func (p *Proxy) Close(ctx context.Context) error {
 		return fmt.Errorf("waiting for calls to the upstream: %w", ctx.Err())
 	}
 	p.revisions.Close()
+	p.origins.Close()
 	p.closeBackground(ctx)
 	p.leases.Close()
 	p.board.Leave(ctx)

@@ -53,3 +53,43 @@ func TestServerThatHangsIsWaitedForOnce(t *testing.T) {
 		t.Errorf("the server, which had let all of UPSTREAM_TIMEOUT go by, was asked for %d runs more", len(now)-len(ran))
 	}
 }
+
+// A browser's request for JSON comes after a preflight, which the server has answered through one of the replicas.
+func TestPreflightThroughOneReplicaServesTheHitOfAnother(t *testing.T) {
+	t.Parallel()
+	up, r := upstream(t), redisServer(t)
+	env := harness.Env{"REDIS_URL": r.URL(), "REVISION_INTERVAL": "1h"}
+	one, two := warmfront(t, up.URL, env), warmfront(t, up.URL, env)
+	for _, w := range []*harness.Server{one, two} {
+		expect(t, post(t, w.URL+runPath, `{}`), 200)
+		expect(t, post(t, w.URL+runPath, `{}`), 200, "X-Cache: HIT")
+	}
+	origin := "Origin: http://app.example"
+	send(t, "OPTIONS", one.URL+runPath, nil, origin, "Access-Control-Request-Method: POST", "Access-Control-Request-Headers: content-type")
+	hangs(t, up, "GET", "/api/status")
+	for _, w := range []*harness.Server{one, two} {
+		a := post(t, w.URL+runPath, `{}`, origin)
+		expect(t, a, 200, "X-Cache: HIT", "Access-Control-Allow-Origin: http://app.example", "Access-Control-Allow-Credentials: true")
+		for _, name := range []string{"Access-Control-Allow-Methods", "Access-Control-Allow-Headers", "Access-Control-Max-Age"} {
+			if a.Header.Get(name) != "" {
+				t.Errorf("a hit has %s, which is a preflight's\n%s", name, a)
+			}
+		}
+	}
+}
+
+func TestHitForAnOriginThatNobodySawIsNobodyElses(t *testing.T) {
+	t.Parallel()
+	up := upstream(t)
+	w := warmfront(t, up.URL, harness.Env{"REVISION_INTERVAL": "1h"})
+	expect(t, post(t, w.URL+runPath, `{}`, "Origin: http://app.example"), 200)
+	expect(t, post(t, w.URL+runPath, `{}`, "Origin: http://app.example"), 200, "X-Cache: HIT", "Access-Control-Allow-Origin: http://app.example")
+	hangs(t, up, "GET", "/api/status")
+	for _, origin := range []string{"http://localhost:5173", w.URL} {
+		a := post(t, w.URL+runPath, `{}`, "Origin: "+origin)
+		expect(t, a, 200, "X-Cache: HIT")
+		if a.Header.Get("Access-Control-Allow-Origin") != "" || !variesBy(a, "Origin") {
+			t.Errorf("%s was never seen: expected no Access-Control-Allow-Origin, and Vary: Origin\n%s", origin, a)
+		}
+	}
+}

@@ -75,8 +75,10 @@ func TestRevisionIsBelievedWhileABusyServerIsAskedAgain(t *testing.T) {
 
 func TestRevisionIsNotBelievedForEver(t *testing.T) {
 	for name, makeOld := range map[string]func(r *Revisions, b *board.Board){
-		"older than the longest":      func(r *Revisions, _ *board.Board) { age(r, 2*time.Hour) },
-		"a write passed":              func(r *Revisions, b *board.Board) { b.Begin(t.Context(), board.Subject{Class: board.Bot, Name: "b"}).End(true) },
+		"older than the longest": func(r *Revisions, _ *board.Board) { age(r, 2*time.Hour) },
+		"a write passed": func(r *Revisions, b *board.Board) {
+			b.Begin(t.Context(), board.Subject{Class: board.Bot, Name: "b"}).End(true)
+		},
 		"a write passed, and is aged": func(r *Revisions, b *board.Board) { age(r, 2*time.Minute); b.Post(board.Subject{Class: board.Bot}) },
 	} {
 		t.Run(name, func(t *testing.T) {
