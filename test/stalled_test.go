@@ -170,3 +170,25 @@ func TestRefusedWriteToABotLeavesNothingInDoubt(t *testing.T) {
 	}
 	reached(t, up, runRoute, 1)
 }
+
+// The waiting list's routes delete private bots without tags (trap 24); Express answers HEAD with the handler of GET.
+func TestBotThatAHiddenWriteHasDeletedIsNotServed(t *testing.T) {
+	t.Parallel()
+	for _, hidden := range [][2]string{{"GET", "/api/waitlist/stats"}, {"HEAD", "/API/waitlist/stats/"}, {"POST", "/api/waitlist/join"}} {
+		up, r := upstream(t), redisServer(t)
+		env := harness.Env{"REDIS_URL": r.URL(), "REVISION_INTERVAL": "1h"}
+		one, two := warmfront(t, up.URL, env), warmfront(t, up.URL, env)
+		expect(t, post(t, one.URL+runPath, `{}`), 200, "X-Cache: MISS")
+		expect(t, post(t, two.URL+runPath, `{}`), 200, "X-Cache: HIT")
+		var body []byte
+		if hidden[0] == "POST" {
+			body = []byte(`{}`)
+		}
+		if a := send(t, hidden[0], one.URL+hidden[1], body); a.Status/100 != 2 {
+			t.Fatalf("expected success\n%s", a)
+		}
+		for _, w := range []*harness.Server{two, one} {
+			expect(t, post(t, w.URL+runPath, `{}`), 404)
+		}
+	}
+}
