@@ -105,5 +105,5 @@ func (p *Proxy) passesThrough(r *http.Request) (end func(answered bool)) {
 		return func(bool) { p.writeback.forgetAll() }
 	}
 	ended := p.writeback.passes(bot)
-	return func(answered bool) { ended(!answered || r.Context().Err() != nil) }
+	return func(answered bool) { ended(!answered) }
 }

@@ -4,6 +4,7 @@ import (
 	"context"
 	"io"
 	"net/http"
+	"time"
 
 	"github.com/go-json-experiment/json"
 	"github.com/go-json-experiment/json/jsontext"
@@ -29,7 +30,9 @@ func (p *Proxy) passWriting(w http.ResponseWriter, r *http.Request, e effect) {
 		}
 	}}
 	defer write.giveUp()
-	held, ok := write.hold(w, r)
+	outliving, over := outlive(r, p.cfg.UpstreamTimeout)
+	defer over()
+	held, ok := write.hold(w, outliving)
 	if !ok {
 		return
 	}
@@ -44,6 +47,20 @@ func (p *Proxy) passWriting(w http.ResponseWriter, r *http.Request, e effect) {
 	p.pass(tap, held, nil)
 	if job := tap.job(); job != "" && e.kind == startsSync && !notTaken(tap.status) {
 		p.data.JobStarted(ctx, job)
+	}
+}
+
+// outlive gives the request such that it does not end with its client, but atMost so much later: what the server has in
+// whole it does anyway, and only its answer tells what that was.
+func outlive(r *http.Request, atMost time.Duration) (outliving *http.Request, over func()) {
+	ctx, cancel := context.WithCancelCause(context.WithoutCancel(r.Context()))
+	timer := time.AfterFunc(time.Hour, func() { cancel(errUpstreamTimeout) })
+	timer.Stop()
+	stop := context.AfterFunc(r.Context(), func() { timer.Reset(atMost) })
+	return r.WithContext(ctx), func() {
+		stop()
+		timer.Stop()
+		cancel(nil)
 	}
 }
 

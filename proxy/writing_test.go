@@ -2,6 +2,8 @@ package proxy
 
 import (
 	"bufio"
+	"context"
+	"errors"
 	"fmt"
 	"io"
 	"net"
@@ -9,6 +11,7 @@ import (
 	"net/http/httptest"
 	"strings"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"warmfront/proxy/board"
@@ -143,6 +146,44 @@ func TestClientThatFallsSilentInItsBodyIsCutOff(t *testing.T) {
 			}
 		}
 	}
+}
+
+// What it was that the server had in whole, its answer tells, though nobody waits for that any more.
+func TestClientThatLeavesDoesNotPutInDoubtWhatTheServerRefuses(t *testing.T) {
+	s := &fakeServer{refuses: http.StatusUnauthorized}
+	p := startProxy(t, s, nil)
+	s.mu.Lock() // the server is busy
+	ctx, leave := context.WithCancel(t.Context())
+	passed := make(chan struct{})
+	go func() {
+		defer close(passed)
+		p.ServeHTTP(httptest.NewRecorder(), httptest.NewRequestWithContext(ctx, "POST", "/api/admin/sync-schedule/run-now", strings.NewReader(`{}`)))
+	}()
+	soon(t, "the write is under way", func() bool { return p.board.Writing(board.Data, "") })
+	leave()
+	s.mu.Unlock()
+	<-passed
+	if now, sure := p.data.Current(); !sure || now.Provisional {
+		t.Errorf("after a refusal that nobody waited for: sure %v, provisional %v; want all as before", sure, now.Provisional)
+	}
+}
+
+func TestWriteWithoutAnAnswerEndsSomeTimeAfterItsClient(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		ctx, leave := context.WithCancel(t.Context())
+		r, over := outlive(httptest.NewRequestWithContext(ctx, "POST", "/", nil), time.Minute)
+		defer over()
+		time.Sleep(time.Hour)
+		if r.Context().Err() != nil {
+			t.Fatal("ended while its client waits")
+		}
+		leave()
+		began := time.Now()
+		<-r.Context().Done()
+		if took := time.Since(began); took != time.Minute || !errors.Is(context.Cause(r.Context()), errUpstreamTimeout) {
+			t.Errorf("ended %v after its client, for %v; want a minute and a timeout", took, context.Cause(r.Context()))
+		}
+	})
 }
 
 // Slow is not silent, and an answer may take its time.
