@@ -78,9 +78,13 @@ func (p *Proxy) fill(ctx context.Context, a *ask) *result {
 	return out
 }
 
-// outdates is called when an answer about bots is here. If the data has moved since it was asked for, the server has
-// made the rows of those bots from the data before, whatever was known of them.
+// outdates is called when an answer is here. If the data has moved since it was asked for, the server has
+// made the rows of those bots from the data before, whatever was known of them. What began before the server was
+// cleared and ends after leaves behind what it made.
 func (p *Proxy) outdates(ctx context.Context, a *ask) {
+	if a.request.NeedsPrices() {
+		p.data.Outlived(ctx, a.data)
+	}
 	if now, _ := p.data.Current(); now != nil && len(a.request.Bots) > 0 && now.Generation() != a.data.Generation() {
 		p.fills.doubt(ctx, now.Generation(), a.request.Bots)
 	}

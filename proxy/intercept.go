@@ -96,7 +96,7 @@ func (p *Proxy) intercept(w http.ResponseWriter, r *http.Request, route *keying.
 		return
 	}
 	if a.sure {
-		if e, ok := p.memory.Get(a.key); ok && p.isUsable(e) && a.may(e.Open) && p.audit.believes(e) {
+		if e, ok := p.memory.Get(a.key); ok && p.isUsable(a, e) && a.may(e.Open) && p.audit.believes(e) {
 			p.answerEntry(w, a, e, hit, memoryTier, cacheStatus{})
 			return
 		}
@@ -117,8 +117,11 @@ func (p *Proxy) intercept(w http.ResponseWriter, r *http.Request, route *keying.
 	p.answer(w, a, res, joined)
 }
 
-// isUsable reports whether a stored answer may be served as a hit.
-func (p *Proxy) isUsable(e *store.Entry) bool { return e.IsFresh(time.Now()) }
+// isUsable reports whether a stored answer may be served as a hit. A restart of the server may have made true what
+// was doubtful.
+func (p *Proxy) isUsable(a *ask, e *store.Entry) bool {
+	return e.IsFresh(time.Now()) && (e.Provisional == "" || e.StoredAt.After(a.data.RestartedAt))
+}
 
 // flightKey separates those whose key is certain from those who only ask the server. While a write is
 // under way a call may have begun before it and end after: that one is nobody else's. Nor does a call that
@@ -282,13 +285,17 @@ func (p *Proxy) isPrivate() bool {
 
 func (p *Proxy) dataFor(a *ask) keying.Data {
 	d := keying.Data{
-		Date: a.data.Date, Generation: a.data.GenerationFor(a.request.Bots), Epoch: p.cfg.Epoch,
+		Date: a.data.Date, Generation: a.data.GenerationFor(usesOf(a.request), a.request.Bots), Epoch: p.cfg.Epoch,
 		Today: day(time.Now()),
 	}
 	if rule.Off(rule.GenerationKeyed) {
 		d.Date, d.Generation = "2000-01-01", ""
 	}
 	return d
+}
+
+func usesOf(q *keying.Request) upstream.Uses {
+	return upstream.Uses{Prices: q.NeedsPrices(), Tables: q.NeedsTables()}
 }
 
 // fromRedis gives the entry of key, nil when there is none or Redis does not say. Requests go on.

@@ -59,7 +59,7 @@ func (p *Proxy) judge(ctx context.Context, a *ask, raw *rawAnswer) (*store.Entry
 		Spelling: a.request.Spelling(a.revisions),
 	}
 	bound(e, freshnessOf(raw.header, e.StoredAt))
-	if reason := p.shorten(ctx, a, e, verdict); reason != "" {
+	if reason := p.shorten(ctx, a, e, verdict, plain); reason != "" {
 		return nil, reason
 	}
 	if a.remembersBatches() && !p.isOnDisk(ctx, a, plain) {
@@ -115,7 +115,7 @@ func isJSON(h http.Header) bool {
 
 // shorten makes an entry provisional that may not be the last word: it is then neither served after its
 // short time, nor stale. The reason is why it may not be kept at all.
-func (p *Proxy) shorten(ctx context.Context, a *ask, e *store.Entry, v keying.Verdict) (reason string) {
+func (p *Proxy) shorten(ctx context.Context, a *ask, e *store.Entry, v keying.Verdict, plain []byte) (reason string) {
 	behind := v.LastDate != "" && v.LastDate < a.data.Date && !rule.Off(rule.BehindShort)
 	if a.request.Forced() != nil {
 		p.fills.ran(ctx, a.data.Generation(), a.request.Bot, a.request.Variant, v.Cached, !behind)
@@ -132,9 +132,11 @@ func (p *Proxy) shorten(ctx context.Context, a *ask, e *store.Entry, v keying.Ve
 	case behind:
 		e.Provisional, e.Fresh, e.Stale = "behind-data", min(e.Fresh, behindTTL), 0
 		p.metrics.behind.Inc()
+	case a.data.Unproven != "" && a.request.NeedsPrices():
+		e.Provisional, e.Fresh, e.Stale = "prices-unproven", min(e.Fresh, behindTTL), 0
 	case v.Cached:
 		e.Provisional, e.Fresh, e.Stale = "server-cached", min(e.Fresh, behindTTL), 0
-	case a.data.TablesStale && a.request.NeedsTables():
+	case a.request.NeedsTables() && p.tablesStale(ctx, a, plain):
 		e.Provisional, e.Fresh, e.Stale = "tables-stale", min(e.Fresh, behindTTL), 0
 	case !fresh:
 		e.Provisional, e.Fresh, e.Stale = "bars-unproven", min(e.Fresh, behindTTL), 0
@@ -143,6 +145,19 @@ func (p *Proxy) shorten(ctx context.Context, a *ask, e *store.Entry, v keying.Ve
 		e.Provisional, e.Fresh, e.Stale = "redis-away", min(e.Fresh, behindTTL), 0
 	}
 	return ""
+}
+
+// tablesStale reports whether the answer may come of benchmark tables, or of a row made of them, from before the data
+// changed. The server loads each when somebody first asks for its ticker: that the canary's has the newest day
+// proves nothing of others.
+func (p *Proxy) tablesStale(ctx context.Context, a *ask, plain []byte) bool {
+	switch {
+	case a.data.TablesStale || rule.Off(rule.TablesAsked) || len(a.request.Tickers) == 0:
+		return a.data.TablesStale
+	case p.data.TablesLack(ctx, a.request.Tickers, a.data.Date):
+		return true
+	}
+	return !a.in.URL.Query().Has("startDate") && !a.in.URL.Query().Has("endDate") && p.data.RowsDiffer(ctx, a.request.Tickers, plain)
 }
 
 // unknownRow is the reason not to keep what comes from a row that the server made before Warmfront looked.
@@ -241,7 +256,8 @@ func (p *Proxy) changed(ctx context.Context, a *ask) (reason string) {
 		return "day-changed" // the server may have come to it later than we
 	}
 	now, sure := p.data.Current()
-	if (!sure || now.GenerationFor(a.request.Bots) != a.data.GenerationFor(a.request.Bots)) && !rule.Off(rule.DataAfter) {
+	uses := usesOf(a.request)
+	if (!sure || now.GenerationFor(uses, a.request.Bots) != a.data.GenerationFor(uses, a.request.Bots)) && !rule.Off(rule.DataAfter) {
 		return "data-changed"
 	}
 	return ""

@@ -111,7 +111,7 @@ func noteOf(res *result) string {
 // sharedEntry gives the answer that Redis has for the request, if it may be served as a hit; nil otherwise.
 func (p *Proxy) sharedEntry(ctx context.Context, a *ask) *store.Entry {
 	e := p.fromRedis(ctx, a.key)
-	if e == nil || !p.isUsable(e) || !a.may(e.Open) {
+	if e == nil || !p.isUsable(a, e) || !a.may(e.Open) {
 		return nil
 	}
 	p.memory.Set(e)

@@ -6,6 +6,7 @@ import (
 	"strings"
 
 	"warmfront/config"
+	"warmfront/proxy/upstream"
 )
 
 // ownPrefix is the part of the address space that is Warmfront's and never forwarded.
@@ -52,6 +53,9 @@ type readiness struct {
 	RedisWhy    string  `json:"redisWhy,omitempty"`
 	DataDate    *string `json:"dataDate"`
 	Provisional bool    `json:"provisional"`
+	Admin       string  `json:"admin"`            // ok, refused, not an admin, none; unknown before the server was asked
+	Why         string  `json:"why,omitempty"`    // answers are kept for a short time only
+	Remedy      string  `json:"remedy,omitempty"` // what to do about it
 	Warm        any     `json:"warm"`
 
 	Audit auditReport `json:"audit"`
@@ -60,7 +64,7 @@ type readiness struct {
 // serveReady says yes once the upstream has answered, and goes on to while it is being redeployed:
 // stored answers can be served meanwhile.
 func (p *Proxy) serveReady(w http.ResponseWriter) {
-	body := readiness{Upstream: "unknown", Audit: p.audit.state()}
+	body := readiness{Upstream: "unknown", Admin: p.admin.State(), Audit: p.audit.state()}
 	known := p.access.Known() || p.cfg.Access != config.AccessAuto
 	if state, sure := p.data.Current(); state != nil {
 		body.Ready, body.DataDate, body.Upstream = known, &state.Date, "down"
@@ -68,6 +72,7 @@ func (p *Proxy) serveReady(w http.ResponseWriter) {
 			body.Upstream = "up"
 		}
 		body.Provisional = state.Provisional
+		body.Why, body.Remedy = p.doubt(state)
 	} else if p.access.Known() && p.data.Tried() {
 		body.Ready, body.Upstream = true, "up"
 	}
@@ -84,6 +89,23 @@ func (p *Proxy) serveReady(w http.ResponseWriter) {
 		status = http.StatusServiceUnavailable
 	}
 	writeJSON(w, status, body)
+}
+
+// doubt says why answers stay provisional once no sync is under way, and what would end that.
+func (p *Proxy) doubt(s *upstream.DataState) (why, remedy string) {
+	switch {
+	case s.Provisional:
+		return "", ""
+	case s.Unproven != "" && p.admin.State() == upstream.AdminOK:
+		return s.Unproven, "it is tried again by itself; a restart of the server ends it at once"
+	case s.Unproven != "" && p.admin.Configured():
+		return s.Unproven, "check UPSTREAM_EMAIL and UPSTREAM_PASSWORD: with an admin's login Warmfront clears the server's memory; a restart of the server ends it as well"
+	case s.Unproven != "":
+		return s.Unproven, "set UPSTREAM_EMAIL and UPSTREAM_PASSWORD to an admin's login, with which Warmfront clears the server's memory, or restart the server"
+	case s.TablesStale:
+		return "the server's benchmark tables are from before the last change of the data; benchmarks and sanity reports are kept for minutes", "restart the server: it loads them once in its life"
+	}
+	return "", ""
 }
 
 func (p *Proxy) isAdmin(r *http.Request) bool {

@@ -28,7 +28,7 @@ type fakeServer struct {
 	payload  string // of every bot
 	last     string // the canaries' newest candle, YYYY-MM-DD
 	text     string // the server's own data date
-	tables   string // the day of its benchmark tables
+	tables   string // the newest day of its benchmark tables
 	backtest http.HandlerFunc
 	report   http.HandlerFunc // of sanity reports and correlations
 	computed atomic.Int32
@@ -45,10 +45,16 @@ func (s *fakeServer) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	defer s.mu.Unlock()
 	switch path := r.URL.Path; {
 	case strings.HasPrefix(path, "/api/candles/"):
-		day, _ := time.Parse(time.DateOnly, s.last)
-		fmt.Fprintf(w, `{"ticker":"SPY","candles":[{"time":%d,"close":1}]}`, day.Unix())
+		_, _ = w.Write(candlesUpTo(s.last))
 	case path == "/api/benchmarks/metrics":
-		fmt.Fprintf(w, `{"success":true,"dataDate":%q,"benchmarks":{"SPY":{"tradingDays":%q}}}`, s.text, s.tables)
+		days := 0
+		if day := r.URL.Query().Get("startDate"); day != "" && day <= s.tables {
+			days = 1
+		}
+		fmt.Fprintf(w, `{"success":true,"dataDate":%q,"benchmarks":{},"errors":["SPY: insufficient data (%d days)"]}`, s.text, days)
+	case path == "/api/backtest":
+		w.WriteHeader(http.StatusInternalServerError)
+		fmt.Fprint(w, `{"error":"Not enough overlapping price data"}`)
 	case path == "/api/status":
 		fmt.Fprint(w, `{}`)
 	case strings.HasSuffix(path, "/run-backtest"):
@@ -81,6 +87,18 @@ func (s *fakeServer) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	}
 }
 
+// candlesUpTo are those of each day from one in January on: a later day only adds to them.
+func candlesUpTo(last string) []byte {
+	day, _ := time.Parse(time.DateOnly, last)
+	var b bytes.Buffer
+	b.WriteString(`{"ticker":"SPY","candles":[{"time":1,"close":1}`)
+	for at := time.Date(2026, 1, 10, 0, 0, 0, 0, time.UTC); !at.After(day); at = at.AddDate(0, 0, 1) {
+		fmt.Fprintf(&b, `,{"time":%d,"close":1}`, at.Unix())
+	}
+	b.WriteString(`]}`)
+	return b.Bytes()
+}
+
 func backtestAnswer(last string, rows int) []byte {
 	var b bytes.Buffer
 	b.WriteString(`{"success":true,"cached":false,"metrics":{"cagr":0.1},"benchmarkCurve":[],"allocations":[],"equityCurve":[`)
@@ -98,6 +116,7 @@ func backtestAnswer(last string, rows int) []byte {
 func startProxy(t testing.TB, s *fakeServer, change func(*config.Config)) *Proxy {
 	t.Helper()
 	if s.last == "" {
+		s.tables = "2026-01-14"
 		s.last, s.text, s.payload = "2026-01-14", "Wed Jan 14 2026 00:00:00 GM", `{"id":"n1","kind":"basic"}`
 	}
 	server := httptest.NewServer(s)

@@ -3,9 +3,12 @@ package upstream
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"net/http"
+	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"warmfront/keying"
@@ -14,6 +17,9 @@ import (
 // tokenLife is how long a token is used; the server's are good for 15 minutes.
 const tokenLife = 12 * time.Minute
 
+// ErrLogin means that the server refuses the login.
+var ErrLogin = fmt.Errorf("%w: the login is refused", ErrStatus)
+
 // Admin asks the server with an administrator's credentials: a login, or a fixed Authorization value.
 // Without either it asks nothing. The credentials are neither logged nor sent anywhere else.
 type Admin struct {
@@ -21,10 +27,47 @@ type Admin struct {
 	email, password string
 	fixed           string
 
+	state atomic.Value // what the server made of the credentials last: a string
+
 	mu      sync.Mutex
 	token   string
 	refresh string
 	until   time.Time
+}
+
+// What the server makes of the credentials.
+const (
+	AdminNone    = "none" // there are none
+	AdminUnknown = "unknown"
+	AdminOK      = "ok"
+	AdminRefused = "refused"
+	AdminNot     = "not an admin"
+)
+
+// State says what the server made of the credentials when it was last asked for what only an admin may have.
+func (a *Admin) State() string {
+	if !a.Configured() {
+		return AdminNone
+	}
+	if state, ok := a.state.Load().(string); ok {
+		return state
+	}
+	return AdminUnknown
+}
+
+// note notes how the server answered.
+func (a *Admin) note(path string, status int, err error) {
+	switch {
+	case errors.Is(err, ErrLogin):
+		a.state.Store(AdminRefused)
+	case err != nil || !strings.HasPrefix(path, "/api/admin/"):
+	case status == http.StatusUnauthorized:
+		a.state.Store(AdminRefused)
+	case status == http.StatusForbidden:
+		a.state.Store(AdminNot)
+	case status/100 == 2:
+		a.state.Store(AdminOK)
+	}
 }
 
 // NewAdmin takes a login or a fixed value; empty texts for none.
@@ -38,6 +81,7 @@ func (a *Admin) Configured() bool { return a.email != "" || a.fixed != "" }
 // Ask makes one request and gives the answer of whatever status. A token that the server refuses is
 // renewed once. The error wraps ErrDown when there was no answer, ErrStatus when the login is refused.
 func (a *Admin) Ask(ctx context.Context, method, path string, body []byte) (status int, answer []byte, err error) {
+	defer func() { a.note(path, status, err) }()
 	for try := range 2 {
 		authorization, err := a.Authorization(ctx)
 		if err != nil {
@@ -92,7 +136,11 @@ func (a *Admin) obtain(ctx context.Context, path string, what map[string]string)
 	}
 	if res.StatusCode != http.StatusOK || keying.ReadJSON(answer, &got) != nil || got.AccessToken == "" {
 		a.token, a.refresh = "", ""
-		return fmt.Errorf("%w: status %d at %s; check UPSTREAM_EMAIL and UPSTREAM_PASSWORD", ErrStatus, res.StatusCode, path)
+		kind := ErrStatus
+		if res.StatusCode/100 == 4 && res.StatusCode != http.StatusTooManyRequests {
+			kind = ErrLogin
+		}
+		return fmt.Errorf("%w: status %d at %s; check UPSTREAM_EMAIL and UPSTREAM_PASSWORD", kind, res.StatusCode, path)
 	}
 	a.token, a.until = got.AccessToken, asked.Add(tokenLife)
 	if got.RefreshToken != "" {

@@ -147,8 +147,8 @@ func (d *DataWatch) agree(r record, version int64) {
 }
 
 // apply makes a change that is no observation, on all replicas: at once, or here at once and elsewhere
-// when the board can be reached again.
-func (d *DataWatch) apply(ctx context.Context, change func(*record)) {
+// when the board can be reached again. why is for the log.
+func (d *DataWatch) apply(ctx context.Context, why string, change func(*record)) {
 	for range 5 {
 		b := d.base()
 		if b.known.Number == 0 || b.version == ownVersion {
@@ -157,7 +157,7 @@ func (d *DataWatch) apply(ctx context.Context, change func(*record)) {
 		next := b.known.clone()
 		change(&next)
 		if d.commit(ctx, next, b) {
-			d.announce(b.known, next, []string{"by a request that passed"})
+			d.announce(b.known, next, []string{why})
 			return
 		}
 		pause(ctx, 5*time.Millisecond, nil)

@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"net/http"
 	"slices"
 	"strings"
 	"sync"
@@ -27,10 +26,16 @@ type DataState struct {
 	// rows and bars from before. Otherwise it was found at the start.
 	Begun   bool
 	BegunAt time.Time
-	// Cleared: the server's rows and bars were cleared since the last sign of a sync.
+	// Cleared: the server's rows, bars and price databases were cleared since the last sign of a sync.
 	Cleared bool
-	// TablesStale: the server's benchmark tables are from before the candles moved last.
+	// Unproven says why the server's prices may be older than its files though an answer's dates don't show it;
+	// empty when they would.
+	Unproven string
+	// TablesStale: the server's benchmark tables are, or may be, from before the data changed last.
 	TablesStale bool
+	// RestartedAt is when the server was last noticed to have been restarted: what was doubtful before is to be
+	// asked for again. Zero when it never was.
+	RestartedAt time.Time
 
 	record record
 }
@@ -38,8 +43,13 @@ type DataState struct {
 // Generation changes with every change that was seen, on any replica. It is opaque.
 func (s *DataState) Generation() string { return s.record.generation() }
 
-// GenerationFor is the generation as far as it concerns bots.
-func (s *DataState) GenerationFor(bots []string) string { return s.record.generationFor(bots) }
+// GenerationFor is the generation as far as it concerns what depends on uses and bots.
+func (s *DataState) GenerationFor(uses Uses, bots []string) string {
+	return s.record.generationFor(uses, bots)
+}
+
+// Uses says what of the server's memory an answer may depend on.
+type Uses struct{ Prices, Tables bool }
 
 // DataSettings are what a DataWatch goes by.
 type DataSettings struct {
@@ -62,6 +72,9 @@ type DataWatch struct {
 	news     chan struct{} // holds one: there may be something to share
 	grumbled map[string]bool
 	uses     tickersInUse
+	refusals refusals
+
+	tellsNoUptime bool // of the watch's own goroutine
 
 	tried    atomic.Bool  // the first look has come to an end
 	askedAt  atomic.Int64 // Unix nanoseconds of the last answer in full; 0 when the last try found the server down
@@ -116,10 +129,14 @@ func (d *DataWatch) Current() (state *DataState, sure bool) {
 }
 
 func stateOf(r record) *DataState {
-	return &DataState{
-		Date: r.Date, Provisional: r.Phase != settled && !rule.Off(rule.Provisional), Begun: r.Begun, BegunAt: r.BegunAt, Cleared: r.Cleared, TablesStale: r.Stale,
-		record: r,
+	s := &DataState{
+		Date: r.Date, Provisional: r.Phase != settled && !rule.Off(rule.Provisional), Begun: r.Begun, BegunAt: r.BegunAt, Cleared: r.Cleared,
+		TablesStale: r.Stale || r.RowsDue || r.TablesOld && !rule.Off(rule.RestatedUnproven), RestartedAt: r.RestartedAt, record: r,
 	}
+	if r.Begun {
+		s.Unproven = r.unproven()
+	}
+	return s
 }
 
 // patience is for how long a state is believed without a new answer. A server that computes does
@@ -160,7 +177,7 @@ func (d *DataWatch) Run(ctx context.Context) {
 		d.endedAt.Store(began.UnixNano())
 		d.tried.Store(true)
 		wait := d.set.Interval
-		if state, _ := d.Current(); err != nil && state == nil {
+		if state, _ := d.Current(); err != nil && state == nil || errors.Is(err, ErrDown) { // it may be being restarted
 			wait = min(wait, time.Second)
 		}
 		d.rest(ctx, wait)
@@ -201,6 +218,8 @@ func (d *DataWatch) Poll(ctx context.Context) error {
 		o, err := d.observe(ctx, known)
 		if err != nil {
 			if errors.Is(err, ErrDown) && ctx.Err() == nil {
+				d.refusals.note(err, time.Now())
+				d.tellsNoUptime = false
 				d.askedAt.Store(0)
 				d.grumble("down", "upstream can't be reached; nothing is known of its data", err)
 			}
@@ -221,13 +240,19 @@ func (d *DataWatch) Poll(ctx context.Context) error {
 		}
 		d.lookedAt.Store(began.UnixNano())
 		d.askedAt.Store(time.Now().UnixNano())
-		d.tried.Store(true)
-		clear(d.grumbled)
+		d.refusals = refusals{}
 		d.announce(known, next, news)
-		if next.Phase == clearing && next.Claim == d.board.ID() {
-			return d.clearServer(ctx)
+		switch {
+		case next.Phase == clearing && next.Claim == d.board.ID():
+			err = d.clearServer(ctx, next) // before anything is believed, at the first look
+		case next.RowsDue && d.admin.Configured():
+			err = d.clearRows(ctx)
 		}
-		return nil
+		d.tried.Store(true)
+		if err == nil {
+			clear(d.grumbled)
+		}
+		return err
 	}
 	return fmt.Errorf("%w: replicas go on disagreeing about the data", ErrStatus)
 }
@@ -239,9 +264,10 @@ func (d *DataWatch) terms() terms {
 // SyncStarted tells of a sync or download that was started, or stopped, through Warmfront.
 func (d *DataWatch) SyncStarted(ctx context.Context) {
 	now := time.Now()
-	d.apply(ctx, func(r *record) {
+	d.apply(ctx, "a sync was started by a request that passed", func(r *record) {
 		r.sign(now)
 		r.bump(now)
+		r.restates() // its mode is not known
 		r.Unnamed++
 	})
 	d.Poke()
@@ -249,7 +275,7 @@ func (d *DataWatch) SyncStarted(ctx context.Context) {
 
 // JobStarted tells of the id of the download of which SyncStarted has just been told: how it goes can be asked for.
 func (d *DataWatch) JobStarted(ctx context.Context, job string) {
-	d.apply(ctx, func(r *record) {
+	d.apply(ctx, "a download was started by a request that passed", func(r *record) {
 		if !slices.Contains(r.Jobs, job) {
 			r.Jobs = append(r.Jobs, job)
 			r.Unnamed = max(0, r.Unnamed-1)
@@ -262,41 +288,19 @@ func (d *DataWatch) JobStarted(ctx context.Context, job string) {
 // bars, of the bars in the server's memory.
 func (d *DataWatch) ServerCleared(ctx context.Context, bot string, bars bool) {
 	now := time.Now()
-	d.apply(ctx, func(r *record) {
+	d.apply(ctx, "an admin's clearing passed", func(r *record) {
 		if bot != "" {
 			r.clearBot(bot, now)
 			return
 		}
 		r.bump(now)
-		r.Cleared = r.Cleared || bars && r.Phase == settled
-	})
-}
-
-// clearServer clears the server's rows and bars after a sync, and has it load its benchmark tables
-// (details, section 5), before anything is filled for long.
-func (d *DataWatch) clearServer(ctx context.Context) error {
-	status, _, err := d.admin.Ask(ctx, http.MethodPost, "/api/admin/cache/invalidate", []byte("{}"))
-	if err == nil && status >= http.StatusInternalServerError {
-		err = fmt.Errorf("%w: status %d for clearing the cache", ErrStatus, status)
-	}
-	if err != nil {
-		d.grumble("clear", "the server's rows could not be cleared; trying again", err)
-		return err
-	}
-	cleared := status == http.StatusOK
-	if !cleared {
-		d.log.Warn("the server's rows can't be cleared with the admin credentials", zap.Int("status", status))
-	} else if _, _, err := d.client.get(ctx, "/api/benchmarks/metrics", nil); err != nil {
-		d.log.Warn("the server's benchmark tables could not be loaded", zap.Error(err))
-	}
-	d.apply(ctx, func(r *record) {
-		if r.Phase == clearing && r.Claim == d.board.ID() { // not one that began meanwhile
-			r.end(time.Now(), d.canaries)
-			r.Cleared = cleared
+		if bars && r.Phase != syncing {
+			// What was computed before has left its price databases, and may leave rows yet.
+			r.Cleared, r.Flushed, r.BarsNew, r.SafeFrom, r.BarsFrom = false, false, true, 0, r.Number
+			r.claim(d.board.ID(), now)
 		}
 	})
-	d.log.Info("the server's rows and bars were cleared after a sync", zap.Bool("cleared", cleared))
-	return nil
+	d.Poke()
 }
 
 // announce logs what has changed.

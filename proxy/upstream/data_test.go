@@ -112,7 +112,10 @@ type step struct {
 	phase       phase
 	moves       bool
 	provisional bool
+	cleared     *outcome // what the clearing comes to that follows; nil when it doesn't end
 }
+
+var flushedOnly = &outcome{flushed: true}
 
 func obs(spy string, change ...func(*observation)) observation {
 	o := observation{tickers: map[string]candle{"SPY": {Date: "2026-01-13", Hash: spy}}}
@@ -139,52 +142,52 @@ func TestASyncIsFollowedFromItsFirstSignToItsEnd(t *testing.T) {
 		steps []step
 	}{
 		"by its candles alone": {steps: []step{
-			{"a file moved", 0, obs("b"), syncing, true, true},
-			{"nothing new", 10 * time.Minute, obs("b"), syncing, false, true},
-			{"another sign", 5 * time.Minute, obs("c"), syncing, true, true},
-			{"not long enough", 19 * time.Minute, obs("c"), syncing, false, true},
-			{"quiet for long enough", time.Minute, obs("c"), settled, true, false},
-			{"and so it stays", time.Hour, obs("c"), settled, false, false},
+			{"a file moved", 0, obs("b"), syncing, true, true, nil},
+			{"nothing new", 10 * time.Minute, obs("b"), syncing, false, true, nil},
+			{"another sign", 5 * time.Minute, obs("c"), syncing, true, true, nil},
+			{"not long enough", 19 * time.Minute, obs("c"), syncing, false, true, nil},
+			{"quiet for long enough", time.Minute, obs("c"), clearing, true, true, flushedOnly},
+			{"and so it stays", time.Hour, obs("c"), settled, false, false, nil},
 		}},
 		"by the schedule, cleared by an admin": {admin: true, steps: []step{
-			{"running", 0, obs("a", schedule(true, "1", true)), syncing, true, true},
-			{"still", time.Hour, obs("a", schedule(true, "1", true)), syncing, false, true},
-			{"moved", 0, obs("b", schedule(true, "1", true)), syncing, true, true},
-			{"succeeded", time.Second, obs("c", schedule(false, "2", true)), clearing, true, true},
-			{"being cleared", time.Second, obs("c", schedule(false, "2", true)), clearing, false, true},
-			{"taken over", 9 * time.Minute, obs("c", schedule(false, "2", true)), clearing, false, true},
-			{"given up", 2 * time.Minute, obs("c", schedule(false, "2", true)), settled, true, false},
+			{"running", 0, obs("a", schedule(true, "1", true)), syncing, true, true, nil},
+			{"still", time.Hour, obs("a", schedule(true, "1", true)), syncing, false, true, nil},
+			{"moved", 0, obs("b", schedule(true, "1", true)), syncing, true, true, nil},
+			{"succeeded", time.Second, obs("c", schedule(false, "2", true)), clearing, true, true, nil},
+			{"being cleared", time.Second, obs("c", schedule(false, "2", true)), clearing, false, true, nil},
+			{"taken over", 9 * time.Minute, obs("c", schedule(false, "2", true)), clearing, false, true, nil},
+			{"given up", 2 * time.Minute, obs("c", schedule(false, "2", true)), settled, true, false, nil},
 		}},
 		"by the schedule, failed": {admin: true, steps: []step{
-			{"running", 0, obs("a", schedule(true, "1", true)), syncing, true, true},
-			{"failed", time.Minute, obs("b", schedule(false, "2", false)), syncing, true, true},
-			{"quiet for long enough", 20 * time.Minute, obs("b", schedule(false, "2", false)), clearing, true, true},
+			{"running", 0, obs("a", schedule(true, "1", true)), syncing, true, true, nil},
+			{"failed", time.Minute, obs("b", schedule(false, "2", false)), syncing, true, true, nil},
+			{"quiet for long enough", 20 * time.Minute, obs("b", schedule(false, "2", false)), clearing, true, true, nil},
 		}},
 		"between two looks": {admin: true, steps: []step{
-			{"it is over already", 0, obs("a", schedule(false, "2", true)), clearing, true, true},
+			{"it is over already", 0, obs("a", schedule(false, "2", true)), clearing, true, true, nil},
 		}},
 		"by a job that passed": {start: func(r *record) { r.Jobs = []string{"job"}; r.sign(start); r.bump(start) }, steps: []step{
-			{"running", time.Minute, obs("a", job("running")), syncing, false, true},
-			{"done", time.Minute, obs("b", job("done")), settled, true, false},
-			{"the next one is quick", time.Second, obs("c"), syncing, true, true},
+			{"running", time.Minute, obs("a", job("running")), syncing, false, true, nil},
+			{"done", time.Minute, obs("b", job("done")), clearing, true, true, flushedOnly},
+			{"the next one is quick", time.Second, obs("c"), syncing, true, true, nil},
 		}},
 		"by a job that ends while another sync goes on": {start: func(r *record) { r.Jobs, r.Unnamed = []string{"job"}, 1; r.sign(start); r.bump(start) }, steps: []step{
-			{"done", time.Minute, obs("b", job("done")), syncing, true, true},
-			{"quiet for long enough", 20 * time.Minute, obs("b"), settled, true, false},
+			{"done", time.Minute, obs("b", job("done")), syncing, true, true, nil},
+			{"quiet for long enough", 20 * time.Minute, obs("b"), clearing, true, true, flushedOnly},
 		}},
 		"by a job that takes its time": {start: func(r *record) { r.Jobs = []string{"job"}; r.sign(start); r.bump(start) }, steps: []step{
-			{"running", time.Hour, obs("a", job("running")), syncing, false, true},
-			{"still", time.Hour, obs("a", job("running")), syncing, false, true},
-			{"done", time.Minute, obs("a", job("done")), settled, true, false},
+			{"running", time.Hour, obs("a", job("running")), syncing, false, true, nil},
+			{"still", time.Hour, obs("a", job("running")), syncing, false, true, nil},
+			{"done", time.Minute, obs("a", job("done")), clearing, true, true, flushedOnly},
 		}},
 		"by a job that was lost": {start: func(r *record) { r.Jobs = []string{"job"}; r.sign(start); r.bump(start) }, steps: []step{
-			{"not known", time.Minute, obs("b", job("")), syncing, true, true},
-			{"quiet for long enough", 20 * time.Minute, obs("b"), settled, true, false},
+			{"not known", time.Minute, obs("b", job("")), syncing, true, true, nil},
+			{"quiet for long enough", 20 * time.Minute, obs("b"), clearing, true, true, flushedOnly},
 		}},
 		"its text lags behind": {admin: false, start: func(r *record) { r.Jobs = []string{"job"}; r.sign(start); r.bump(start) }, steps: []step{
-			{"done", time.Minute, obs("b", job("done"), said("old")), settled, true, false},
-			{"the text moves", time.Minute, obs("b", said("new")), settled, true, false},
-			{"and again, out of the blue", time.Hour, obs("b", said("newer")), syncing, true, true},
+			{"done", time.Minute, obs("b", job("done"), said("old")), clearing, true, true, flushedOnly},
+			{"the text moves", time.Minute, obs("b", said("new")), settled, true, false, nil},
+			{"and again, out of the blue", time.Hour, obs("b", said("newer")), syncing, true, true, nil},
 		}},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -193,6 +196,9 @@ func TestASyncIsFollowedFromItsFirstSignToItsEnd(t *testing.T) {
 				return terms{now: now, canaries: []string{"SPY"}, settle: 20 * time.Minute, admin: c.admin, replica: "me"}
 			}
 			r, _, _ := record{}.advance(obs("a", schedule(false, "1", true), said("old")), at())
+			if r.Phase == clearing {
+				r.end(now, []string{"SPY"}, outcome{cleared: true, flushed: true})
+			}
 			if c.start != nil {
 				c.start(&r)
 			}
@@ -207,7 +213,12 @@ func TestASyncIsFollowedFromItsFirstSignToItsEnd(t *testing.T) {
 					t.Fatalf("%s: %s, generation %d after %d (%s), changed %v; want %s, moves %v",
 						s.what, next.Phase, next.Number, r.Number, strings.Join(news, "; "), changed, s.phase, s.moves)
 				}
-				r = next
+				if r = next; s.cleared != nil {
+					r.end(now, []string{"SPY"}, *s.cleared)
+					if r.Phase != settled || r.Cleared != s.cleared.cleared || r.Flushed != s.cleared.flushed {
+						t.Fatalf("%s: %+v once the clearing has ended as %+v", s.what, r, *s.cleared)
+					}
+				}
 			}
 		})
 	}

@@ -9,17 +9,21 @@ import (
 	"fmt"
 	"net/http"
 	"net/url"
-	"time"
+	"strings"
 
 	"go.uber.org/zap"
 )
 
 // observe asks the server for all that a record is made of, in an order that matters: a sync that is
-// said to have succeeded had rewritten its files before the candles are read, and tables that were
-// reloaded meanwhile show at the next look. The error is ErrDown
+// said to have succeeded had rewritten its files before the candles are read, and the tables are asked for
+// a day that the candles have. The error is ErrDown
 // when the server can't be reached, ErrStatus when the first question about the data has no answer yet.
 func (d *DataWatch) observe(ctx context.Context, known record) (o observation, err error) {
 	if o.sync, err = d.askSync(ctx); err != nil {
+		return o, err
+	}
+	o.process = d.refusals.signs()
+	if o.process.uptime, err = d.askUptime(ctx); err != nil {
 		return o, err
 	}
 	o.jobs = map[string]string{}
@@ -29,15 +33,6 @@ func (d *DataWatch) observe(ctx context.Context, known record) (o observation, e
 			return o, err
 		}
 		o.jobs[id] = status
-	}
-	text, tables, err := d.askText(ctx)
-	switch {
-	case err == nil:
-		o.text, o.tables = &text, &tables
-	case errors.Is(err, ErrDown) || ctx.Err() != nil:
-		return o, err
-	case known.Number == 0:
-		return o, err
 	}
 	o.tickers = map[string]candle{}
 	for _, ticker := range d.watched(known) {
@@ -51,45 +46,30 @@ func (d *DataWatch) observe(ctx context.Context, known record) (o observation, e
 			d.grumble(ticker, "canary ticker gives no candles; check DATA_DATE_TICKERS", err)
 		}
 	}
+	ticker, day := d.canaryOf(o, known)
+	text, tables, err := d.askTables(ctx, ticker, day)
+	switch {
+	case err == nil:
+		o.text, o.tables = &text, tables
+	case errors.Is(err, ErrDown) || ctx.Err() != nil:
+		return o, err
+	case known.Number == 0:
+		return o, err
+	}
 	return o, nil
 }
 
-// askCandle gives a ticker's newest candle, which the server always reads from disk.
-func (d *DataWatch) askCandle(ctx context.Context, ticker string) (candle, error) {
-	path := "/api/candles/" + url.PathEscape(ticker) + "?limit=50"
-	res, body, err := d.client.get(ctx, path, nil)
-	if err != nil {
-		return candle{}, err
+// canaryOf gives the first canary that has candles, and the day of its newest.
+func (d *DataWatch) canaryOf(o observation, known record) (ticker, day string) {
+	for _, t := range d.canaries {
+		if c, ok := o.tickers[t]; ok {
+			return t, c.Date
+		}
+		if c, ok := known.Tickers[t]; ok {
+			return t, c.Date
+		}
 	}
-	var a struct {
-		Candles []struct {
-			Time int64 `json:"time"`
-		} `json:"candles"`
-	}
-	if res.StatusCode != http.StatusOK || json.Unmarshal(body, &a) != nil || len(a.Candles) == 0 {
-		return candle{}, fmt.Errorf("%w: status %d without candles for %s", ErrStatus, res.StatusCode, path)
-	}
-	date := time.Unix(a.Candles[len(a.Candles)-1].Time, 0).UTC().Format(time.DateOnly)
-	return candle{Date: date, Hash: hashOf(body)}, nil
-}
-
-// askText gives the server's own data date, an opaque text that may be empty, and a hash of the first
-// canary's benchmark metrics: its tables are loaded once in the life of the server's process, so that a
-// restart after a sync shows here (trap 5).
-func (d *DataWatch) askText(ctx context.Context) (text, tables string, err error) {
-	path := "/api/benchmarks/metrics?tickers=" + url.QueryEscape(d.canaries[0])
-	res, body, err := d.client.get(ctx, path, nil)
-	if err != nil {
-		return "", "", err
-	}
-	var a struct {
-		DataDate   *string         `json:"dataDate"`
-		Benchmarks json.RawMessage `json:"benchmarks"`
-	}
-	if res.StatusCode != http.StatusOK || json.Unmarshal(body, &a) != nil || a.DataDate == nil {
-		return "", "", fmt.Errorf("%w: status %d without dataDate for %s", ErrStatus, res.StatusCode, path)
-	}
-	return *a.DataDate, hashOf(a.Benchmarks), nil
+	return d.canaries[0], ""
 }
 
 // askSync gives what the schedule says, nil without admin credentials or when they don't open it.
@@ -148,6 +128,7 @@ func syncOf(body []byte) (*syncStatus, error) {
 	type entry struct {
 		Timestamp string `json:"timestamp"`
 		Status    string `json:"status"`
+		Mode      string `json:"mode"`
 	}
 	s := &syncStatus{running: *a.Status.IsRunning}
 	var one entry
@@ -155,15 +136,22 @@ func syncOf(body []byte) (*syncStatus, error) {
 	switch {
 	case json.Unmarshal(a.LastSync, &one) == nil && one.Timestamp != "":
 		each = map[string]*entry{"": &one}
-	case json.Unmarshal(a.LastSync, &each) != nil:
+	case len(a.LastSync) == 0 || json.Unmarshal(a.LastSync, &each) != nil:
+		s.unreadable = true
 		return s, nil
 	}
 	for _, e := range each {
 		if e != nil && e.Timestamp > s.newest { // ISO 8601 in UTC: the order of texts is that of times
-			s.newest, s.succeeded = e.Timestamp, e.Status == "success"
+			s.newest, s.succeeded, s.restates = e.Timestamp, e.Status == "success", restates(e.Mode)
 		}
 	}
 	return s, nil
+}
+
+// restates reports whether a sync of that mode rewrites history.
+func restates(mode string) bool {
+	mode = strings.ToLower(mode)
+	return strings.Contains(mode, "full") || strings.Contains(mode, "restate")
 }
 
 func hashOf(b []byte) string {

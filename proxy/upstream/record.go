@@ -47,9 +47,8 @@ type record struct {
 
 	Date    string            `json:"date"`    // newest candle of the canaries, YYYY-MM-DD
 	Text    string            `json:"text"`    // what the server calls its data date
-	Tables  string            `json:"tables"`  // a hash of the first canary's benchmark metrics
-	Stale   bool              `json:"stale"`   // the candles have moved since the tables did
 	Tickers map[string]candle `json:"tickers"` // that are watched, and their newest candles
+	memory
 
 	Phase   phase     `json:"phase"`
 	Begun   bool      `json:"begun"`   // the generation was seen to begin
@@ -58,19 +57,15 @@ type record struct {
 	SignAt  time.Time `json:"signAt"`  // the last sign of a sync
 	EndedAt time.Time `json:"endedAt"` // when a sync was last known to have succeeded
 
-	SyncSeen   string         `json:"syncSeen"`          // the newest sync that the server's schedule lists
+	SyncSeen   string         `json:"syncSeen"`          // the newest sync that the server's schedule ever listed
+	SyncShown  string         `json:"syncShown"`         // the newest that it lists now
 	Jobs       []string       `json:"jobs,omitempty"`    // downloads that passed, and run yet as far as is known
 	Unnamed    int            `json:"unnamed,omitempty"` // syncs that were started through Warmfront and have no id to ask for
 	Claim      string         `json:"claim,omitempty"`   // the replica that clears the server
 	ClaimUntil time.Time      `json:"claimUntil,omitzero"`
 	ClearBy    time.Time      `json:"clearBy,omitzero"`
-	Bots       map[string]int `json:"bots,omitempty"` // how often an admin cleared a bot's rows
-}
-
-// candle is what a ticker showed last: its newest date, and a hash of its last 50 candles.
-type candle struct {
-	Date string `json:"d"`
-	Hash string `json:"h"`
+	AfterSync  bool           `json:"afterSync,omitempty"` // the clearing is that after a sync
+	Bots       map[string]int `json:"bots,omitempty"`      // how often an admin cleared a bot's rows
 }
 
 // observation is what the server was seen to say, all of it after the record was read that it is
@@ -78,16 +73,19 @@ type candle struct {
 type observation struct {
 	tickers map[string]candle
 	text    *string
-	tables  *string
+	tables  tablesAnswer
 	sync    *syncStatus
 	jobs    map[string]string // status of the jobs in the record
+	process processSigns
 }
 
 // syncStatus is what the server's schedule tells an admin.
 type syncStatus struct {
-	running   bool
-	newest    string // time of the newest entry of the last syncs, in whatever form; "" for none
-	succeeded bool   // that entry's status
+	running    bool
+	newest     string // time of the newest entry of the last syncs, in whatever form; "" for none
+	succeeded  bool   // that entry's status
+	restates   bool   // that sync rewrote history, as its mode says
+	unreadable bool   // the last syncs are in no form that is known
 }
 
 // terms are what a record is advanced under.
@@ -108,9 +106,8 @@ func (r record) advance(o observation, t terms) (next record, news []string, cha
 		return next, []string{"found"}, true
 	}
 	moved := next.watch(o, t)
-	still := len(moved) == 0
-	next.Stale = r.Stale || !still
-	changed = len(next.Tickers) != len(r.Tickers)
+	reloaded := next.noteTables(o.tables, len(moved) > 0)
+	changed = len(next.Tickers) != len(r.Tickers) || next.Stale != r.Stale || next.Lacks != r.Lacks
 	signs := slices.Clone(moved)
 	if o.text != nil && *o.text != r.Text {
 		next.Text = *o.text
@@ -119,16 +116,11 @@ func (r record) advance(o observation, t terms) (next record, news []string, cha
 			signs = append(signs, "the server's date text moved")
 		}
 	}
-	if o.tables != nil && *o.tables != r.Tables {
-		// Loaded between two looks that saw the same candles, they are of those; otherwise that can't be told.
-		next.Tables, next.Stale = *o.tables, !still
-		moved = append(moved, "the server's benchmark tables moved")
-	}
 	running, ended, succeeded := next.follow(o, r)
-	if r.Phase == settled && running {
+	if r.Phase != syncing && running {
 		signs = append(signs, "a sync is running")
 	}
-	if r.Phase == settled && ended && !running {
+	if r.Phase != syncing && ended && !running {
 		signs = append(signs, "a sync was running")
 	}
 	if len(signs) > 0 {
@@ -143,7 +135,11 @@ func (r record) advance(o observation, t terms) (next record, news []string, cha
 	if what := next.settle(running, succeeded, t); what != "" {
 		news = append(news, what)
 	}
-	changed = changed || len(news) > 0 || next.SyncSeen != r.SyncSeen || len(next.Jobs) != len(r.Jobs)
+	if what := next.restart(r.restartSigns(o, reloaded, t.now), r.Stale, t); what != "" {
+		news = append(news, what)
+	}
+	next.noteBoot(o.process, t.now)
+	changed = changed || len(news) > 0 || next.SyncSeen != r.SyncSeen || next.SyncShown != r.SyncShown || len(next.Jobs) != len(r.Jobs) || !next.Booted.Equal(r.Booted)
 	return next, slices.Compact(news), changed
 }
 
@@ -154,14 +150,17 @@ func (r *record) begin(o observation, t terms) {
 	if o.text != nil {
 		r.Text = *o.text
 	}
-	if o.tables != nil {
-		r.Tables = *o.tables
-	}
+	r.noteTables(o.tables, false)
+	r.noteBoot(o.process, t.now)
 	if o.sync != nil {
-		r.SyncSeen = o.sync.newest
-		if o.sync.running {
-			r.sign(t.now)
-		}
+		r.SyncSeen, r.SyncShown = o.sync.newest, o.sync.newest
+	}
+	switch {
+	case o.sync != nil && o.sync.running:
+		r.sign(t.now)
+	case t.admin:
+		// What the server has kept may be from before a sync that nobody here saw.
+		r.claim(t.replica, t.now)
 	}
 }
 
@@ -174,6 +173,9 @@ func (r *record) watch(o observation, t terms) (moved []string) {
 		switch {
 		case known && before != now:
 			moved = append(moved, "the candles of "+ticker+" moved")
+			if !now.extends(before) {
+				r.restates()
+			}
 			fallthrough
 		case known || len(r.Tickers) < maxWatched || slices.Contains(t.canaries, ticker):
 			r.Tickers[ticker] = now
@@ -193,9 +195,16 @@ func (r *record) watch(o observation, t terms) (moved []string) {
 func (r *record) follow(o observation, before record) (running, ended, succeeded bool) {
 	if o.sync != nil {
 		running = o.sync.running
-		if !running && o.sync.newest != before.SyncSeen {
+		if !o.sync.unreadable {
+			r.SyncShown = o.sync.newest
+		}
+		// One that lists an older sync than before, or none, has been restarted (trap 26); none has ended.
+		if !running && o.sync.newest > before.SyncSeen {
 			r.SyncSeen = o.sync.newest
 			ended, succeeded = true, o.sync.succeeded
+			if o.sync.restates {
+				r.restates()
+			}
 		}
 	}
 	for id, status := range o.jobs {
@@ -212,15 +221,19 @@ func (r *record) follow(o observation, before record) (running, ended, succeeded
 	return running, ended, succeeded
 }
 
-// settle ends a sync that is known to have succeeded, or that has given no sign for long enough.
+// settle ends a sync that is known to have succeeded, or that has given no sign for long enough: what the server
+// keeps is cleared first, as far as it lets itself be.
 func (r *record) settle(running, succeeded bool, t terms) string {
 	switch {
 	case r.Phase == clearing && t.now.After(r.ClearBy):
-		r.end(t.now, t.canaries)
-		return "the sync is over; the server's rows could not be cleared"
-	case r.Phase == clearing && t.now.After(r.ClaimUntil) && t.admin:
+		r.end(t.now, t.canaries, outcome{})
+		return "the sync is over; what the server keeps could not be cleared"
+	case r.Phase == clearing && t.now.After(r.ClaimUntil):
 		r.Claim, r.ClaimUntil = t.replica, t.now.Add(claimFor)
-		return "the clearing of the server's rows was taken over"
+		return "the clearing of the server was taken over"
+	case r.Phase == settled && r.Begun && (!r.Flushed || r.Restated && t.admin) && t.now.After(r.FlushAt):
+		r.claim(t.replica, t.now)
+		return "the server's price databases are being flushed"
 	case r.Phase != syncing || running || len(r.Jobs) > 0 && t.now.Sub(r.SignAt) < t.settle:
 		return ""
 	case !succeeded && t.now.Sub(r.SignAt) < t.settle:
@@ -229,17 +242,20 @@ func (r *record) settle(running, succeeded bool, t terms) string {
 	if succeeded {
 		r.EndedAt = t.now
 	}
-	if t.admin {
-		r.Phase, r.Claim, r.ClaimUntil, r.ClearBy = clearing, t.replica, t.now.Add(claimFor), t.now.Add(clearFor)
-		return "the sync is over; the server's rows are being cleared"
-	}
-	r.end(t.now, t.canaries)
-	return "the sync is over"
+	r.AfterSync = true
+	r.claim(t.replica, t.now)
+	return "the sync is over; what the server keeps is being cleared"
+}
+
+// claim has a replica clear the server. What is computed meanwhile is of a generation of its own.
+func (r *record) claim(replica string, now time.Time) {
+	r.Phase, r.Claim, r.ClaimUntil, r.ClearBy = clearing, replica, now.Add(claimFor), now.Add(clearFor)
 }
 
 // sign notes a sign of a sync.
 func (r *record) sign(now time.Time) {
 	r.Phase, r.SignAt, r.Cleared, r.Claim, r.ClaimUntil, r.ClearBy = syncing, now, false, "", time.Time{}, time.Time{}
+	r.outdated()
 }
 
 // bump begins a generation.
@@ -248,14 +264,19 @@ func (r *record) bump(now time.Time) {
 	r.Begun, r.BegunAt, r.Bots = true, now, nil
 }
 
-// end begins the generation that follows a sync. The tickers in use by then take the place of those so far;
+// end begins the generation that follows a clearing. The tickers in use by then take the place of those so far;
 // the canaries stay, lest a move between this look and the next be seen by none.
-func (r *record) end(now time.Time, canaries []string) {
+func (r *record) end(now time.Time, canaries []string, got outcome) {
+	moves := r.AfterSync || !got.same && (got.cleared || got.flushed && r.Begun)
 	r.Phase, r.Jobs, r.Unnamed, r.Claim, r.ClaimUntil, r.ClearBy = settled, nil, 0, "", time.Time{}, time.Time{}
-	maps.DeleteFunc(r.Tickers, func(t string, _ candle) bool { return !slices.Contains(canaries, t) })
-	if !rule.Off(rule.SettledMoves) {
+	r.Cleared = got.cleared
+	if r.AfterSync {
+		maps.DeleteFunc(r.Tickers, func(t string, _ candle) bool { return !slices.Contains(canaries, t) })
+	}
+	if r.AfterSync = false; moves && !rule.Off(rule.SettledMoves) {
 		r.bump(now)
 	}
+	r.known(got, now)
 }
 
 // clearBot notes that an admin cleared the rows of one bot.
@@ -281,7 +302,7 @@ func (r record) revived(now time.Time) record {
 // follows puts into a record that was found anew what was known before.
 func (r *record) follows(before record, now time.Time) {
 	r.bump(now)
-	r.Stale = r.Stale || before.Stale
+	r.memory.follows(before.memory)
 	r.SyncSeen = max(r.SyncSeen, before.SyncSeen)
 	moved := false
 	for ticker, c := range before.Tickers {
@@ -318,9 +339,16 @@ func (r record) clone() record {
 // generation names what r counts.
 func (r record) generation() string { return r.Life + "." + strconv.Itoa(r.Number) }
 
-// generationFor is the generation as far as it concerns bots: an admin may have cleared the rows of one.
-func (r record) generationFor(bots []string) string {
+// generationFor is the generation as far as it concerns what depends on uses and bots. An admin may have cleared
+// the rows of one; a restart makes tables new, and what was not known to be of now.
+func (r record) generationFor(uses Uses, bots []string) string {
 	name := r.generation()
+	if uses.Tables && r.Restarts > 0 {
+		name += " tables" + strconv.Itoa(r.Restarts)
+	}
+	if uses.Prices && r.Renewed > 0 {
+		name += " prices" + strconv.Itoa(r.Renewed)
+	}
 	for i, bot := range bots {
 		if n := r.Bots[bot]; n > 0 {
 			name += fmt.Sprintf(" %d:%d", i, n)

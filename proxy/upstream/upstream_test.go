@@ -7,6 +7,7 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"net/url"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -45,14 +46,19 @@ type prices struct {
 func (p *prices) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	if r.URL.Path == "/api/benchmarks/metrics" {
+	switch r.URL.Path {
+	case "/api/benchmarks/metrics":
 		if p.text == "" {
 			w.WriteHeader(http.StatusInternalServerError)
 		}
 		fmt.Fprint(w, p.text)
 		return
+	case "/api/backtest":
+		w.WriteHeader(http.StatusInternalServerError)
+		fmt.Fprint(w, `{"error":"Not enough overlapping price data"}`)
+		return
 	}
-	body, ok := p.candles[r.URL.Path[len("/api/candles/"):]]
+	body, ok := p.candles[strings.TrimPrefix(r.URL.Path, "/api/candles/")]
 	if !ok {
 		w.WriteHeader(http.StatusNotFound)
 	}
