@@ -100,9 +100,9 @@ func (q *Request) NeedsMetrics() bool { return q.Route.parts&metricsPart != 0 }
 // life (trap 5).
 func (q *Request) NeedsTables() bool { return q.Route.Kind == Benchmarks || q.Route.Kind == Sanity }
 
-// NeedsPrices reports whether the answer depends on prices that the server holds in its memory, and not on its
+// NeedsPrices reports whether answers depend on prices that the server holds in its memory, and not on its
 // files or tables only (traps 5 and 16). Candles in batches it remembers by ticker, apart from those.
-func (q *Request) NeedsPrices() bool { return q.Route.Kind != Candles && q.Route.Kind != Benchmarks }
+func (r *Route) NeedsPrices() bool { return r.Kind != Candles && r.Kind != Benchmarks }
 
 // NeedsRows reports whether the server may build the answer from what it keeps of earlier runs of the bots
 // without saying so.

@@ -246,6 +246,8 @@ func (p *Proxy) passAs(w http.ResponseWriter, a *ask, how outcome, reason string
 		// Before the answer's end is sent, if it is as short as a refusal is.
 		tap.onStatus = func(status int) { p.noted(a.in.Context(), a, status) }
 	}
+	begun, _ := p.data.Current()
+	defer func() { p.computes(a, begun) }()
 	began := time.Now()
 	if !p.passRun(w, a, mark) {
 		return

@@ -14,6 +14,7 @@ import (
 	"warmfront/keying/rule"
 	"warmfront/proxy/board"
 	"warmfront/proxy/store"
+	"warmfront/proxy/upstream"
 )
 
 var errUpstreamTimeout = errors.New("the upstream's answer did not come in time")
@@ -78,13 +79,9 @@ func (p *Proxy) fill(ctx context.Context, a *ask) *result {
 	return out
 }
 
-// outdates is called when an answer is here. If the data has moved since it was asked for, the server has
-// made the rows of those bots from the data before, whatever was known of them. What began before the server was
-// cleared and ends after leaves behind what it made.
+// outdates is called when an answer about bots is here. If the data has moved since it was asked for, the server has
+// made the rows of those bots from the data before, whatever was known of them.
 func (p *Proxy) outdates(ctx context.Context, a *ask) {
-	if a.request.NeedsPrices() {
-		p.data.Outlived(ctx, a.data)
-	}
 	if now, _ := p.data.Current(); now != nil && len(a.request.Bots) > 0 && now.Generation() != a.data.Generation() {
 		p.fills.doubt(ctx, now.Generation(), a.request.Bots)
 	}
@@ -115,6 +112,7 @@ func (p *Proxy) ask(ctx context.Context, a *ask) (raw *rawAnswer, err error) {
 func (p *Proxy) call(ctx context.Context, a *ask) (*http.Response, error) {
 	ctx, cancel := context.WithCancelCause(ctx)
 	timer := time.AfterFunc(p.timeLeft(a), func() { cancel(errUpstreamTimeout) })
+	defer p.computes(a, a.data)
 	res, err := p.transport.RoundTrip(p.outgoing(ctx, a))
 	if err != nil {
 		timer.Stop()
@@ -130,6 +128,13 @@ func (p *Proxy) call(ctx context.Context, a *ask) (*http.Response, error) {
 
 // timeLeft is what is left of UPSTREAM_TIMEOUT: a server that hangs is waited for once, whatever it is asked.
 func (p *Proxy) timeLeft(a *ask) time.Duration { return p.cfg.UpstreamTimeout - a.spent }
+
+// computes is called when the server has computed an answer that it was asked for when begun was known of the data.
+func (p *Proxy) computes(a *ask, begun *upstream.DataState) {
+	if begun != nil && a.route.NeedsPrices() {
+		p.data.Outlived(context.WithoutCancel(a.in.Context()), begun)
+	}
+}
 
 // outgoing is the request as the server gets it: the client's end-to-end fields, but complete (no conditions, no
 // ranges), with gzip for its only coding, and repeatable. What its body is, is ours to say.

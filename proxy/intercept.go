@@ -295,7 +295,7 @@ func (p *Proxy) dataFor(a *ask) keying.Data {
 }
 
 func usesOf(q *keying.Request) upstream.Uses {
-	return upstream.Uses{Prices: q.NeedsPrices(), Tables: q.NeedsTables()}
+	return upstream.Uses{Prices: q.Route.NeedsPrices(), Tables: q.NeedsTables()}
 }
 
 // fromRedis gives the entry of key, nil when there is none or Redis does not say. Requests go on.

@@ -132,7 +132,7 @@ func (p *Proxy) shorten(ctx context.Context, a *ask, e *store.Entry, v keying.Ve
 	case behind:
 		e.Provisional, e.Fresh, e.Stale = "behind-data", min(e.Fresh, behindTTL), 0
 		p.metrics.behind.Inc()
-	case a.data.Unproven != "" && a.request.NeedsPrices():
+	case a.data.Unproven != "" && a.route.NeedsPrices():
 		e.Provisional, e.Fresh, e.Stale = "prices-unproven", min(e.Fresh, behindTTL), 0
 	case v.Cached:
 		e.Provisional, e.Fresh, e.Stale = "server-cached", min(e.Fresh, behindTTL), 0

@@ -50,7 +50,7 @@ func warming(more harness.Env) harness.Env {
 // one that doesn't is another test's.
 func freshUpstream(t *testing.T) *harness.Upstream {
 	t.Helper()
-	return ownUpstream(t, harness.Env{"DATA_DATE_MEMORY_MS": "100", "TRAPS_OFF": "stale-bars,stale-tables,batch-memory,mid-sync-rows,price-databases,benchmark-rows"})
+	return ownUpstream(t, harness.Env{"DATA_DATE_MEMORY_MS": "100", "TRAPS_OFF": "stale-bars,stale-tables,batch-memory,mid-sync-rows"})
 }
 
 // adminOf logs in at the server and gives the Authorization of its admin.

@@ -66,10 +66,7 @@ func (l *Lab) StartUpstream(env Env) (*Upstream, error) {
 			return nil, err
 		}
 	}
-	all := Env{
-		"PORT": "0", "HOST": "127.0.0.1", "DATA_DIR": data, "PARQUET_DIR": l.prices,
-		"TRAPS_OFF": "price-databases,benchmark-rows", // until Warmfront knows of them: then this line goes
-	}.with(env)
+	all := Env{"PORT": "0", "HOST": "127.0.0.1", "DATA_DIR": data, "PARQUET_DIR": l.prices}.with(env)
 	p, err := l.start("upstream", all, "node", filepath.Join("test", "upstream", "server.mjs"))
 	if err != nil {
 		return nil, err
@@ -216,6 +213,9 @@ type Readiness struct {
 	RedisWhy    string  `json:"redisWhy"`
 	DataDate    *string `json:"dataDate"`
 	Provisional bool    `json:"provisional"`
+	Admin       string  `json:"admin"`
+	Why         string  `json:"why"`
+	Remedy      string  `json:"remedy"`
 }
 
 // Ready asks a Warmfront how it is.
