@@ -62,6 +62,13 @@ func (k *keeper) forgot() (asked []string, tickers []string) {
 	return asked, tickers
 }
 
+// answers has the keeper answer backtests with f.
+func (k *keeper) answers(f func(n int, authorized bool) (int, string)) {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	k.backtest = f
+}
+
 func (k *keeper) shows(body string) {
 	k.prices.mu.Lock()
 	defer k.prices.mu.Unlock()
@@ -128,12 +135,12 @@ func TestNothingIsBelievedWhileOneDatabaseWasNotPushedOut(t *testing.T) {
 		status int
 		body   string
 	}{"success": {200, `{"success":true}`}, "too large": {413, `{"error":"x"}`}, "another error": {500, `{"error":"database is locked"}`}, "HTML": {500, "<html>"}} {
-		k.backtest = func(n int, _ bool) (int, string) {
+		k.answers(func(n int, _ bool) (int, string) {
 			if n%20 == 0 {
 				return odd.status, odd.body
 			}
 			return http.StatusInternalServerError, withoutPrices
-		}
+		})
 		k.shows(series(1, 2, 3, 4))
 		err := d.Poll(context.Background())
 		for range 3 {
@@ -145,7 +152,7 @@ func TestNothingIsBelievedWhileOneDatabaseWasNotPushedOut(t *testing.T) {
 			t.Errorf("%s: %v, %+v; want an error and to stay provisional", name, err, state)
 		}
 	}
-	k.backtest = nil
+	k.answers(nil)
 	if state := look(t, d, 2); state.Provisional || state.Unproven != "" || state.Generation() == before.Generation() {
 		t.Errorf("once all are pushed out: %+v", state)
 	}
