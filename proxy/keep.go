@@ -147,19 +147,6 @@ func (p *Proxy) shorten(ctx context.Context, a *ask, e *store.Entry, v keying.Ve
 	return ""
 }
 
-// tablesStale reports whether the answer may come of benchmark tables, or of a row made of them, from before the data
-// changed. The server loads each when somebody first asks for its ticker: that the canary's has the newest day
-// proves nothing of others.
-func (p *Proxy) tablesStale(ctx context.Context, a *ask, plain []byte) bool {
-	switch {
-	case a.data.TablesStale || rule.Off(rule.TablesAsked) || len(a.request.Tickers) == 0:
-		return a.data.TablesStale
-	case p.data.TablesLack(ctx, a.request.Tickers, a.data.Date):
-		return true
-	}
-	return !a.in.URL.Query().Has("startDate") && !a.in.URL.Query().Has("endDate") && p.data.RowsDiffer(ctx, a.request.Tickers, plain)
-}
-
 // unknownRow is the reason not to keep what comes from a row that the server made before Warmfront looked.
 const unknownRow = "unknown-row"
 

@@ -29,6 +29,7 @@ type fakeServer struct {
 	last     string // the canaries' newest candle, YYYY-MM-DD
 	text     string // the server's own data date
 	tables   string // the newest day of its benchmark tables
+	older    string // a ticker whose table lacks it
 	backtest http.HandlerFunc
 	report   http.HandlerFunc // of sanity reports and correlations
 	computed atomic.Int32
@@ -47,11 +48,7 @@ func (s *fakeServer) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	case strings.HasPrefix(path, "/api/candles/"):
 		_, _ = w.Write(candlesUpTo(s.last))
 	case path == "/api/benchmarks/metrics":
-		days := 0
-		if day := r.URL.Query().Get("startDate"); day != "" && day <= s.tables {
-			days = 1
-		}
-		fmt.Fprintf(w, `{"success":true,"dataDate":%q,"benchmarks":{},"errors":["SPY: insufficient data (%d days)"]}`, s.text, days)
+		fmt.Fprint(w, s.benchmarks(r.URL.Query()))
 	case path == "/api/backtest":
 		w.WriteHeader(http.StatusInternalServerError)
 		fmt.Fprint(w, `{"error":"Not enough overlapping price data"}`)
@@ -85,6 +82,29 @@ func (s *fakeServer) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		_, _ = io.Copy(io.Discard, r.Body)
 		w.WriteHeader(cmp.Or(s.refuses, http.StatusNotFound))
 	}
+}
+
+// benchmarks is what the server tells of its tables: of a range of a few days, how many it has of them. The
+// table of the ticker older lacks the newest day, and the row of OLD, without a range, is not what its table says.
+func (s *fakeServer) benchmarks(query url.Values) string {
+	from := query.Get("startDate")
+	var errors, found []string
+	for _, ticker := range strings.Split(query.Get("tickers"), ",") {
+		switch {
+		case ticker == "":
+		case from == "" || from < "2026-01-01":
+			found = append(found, fmt.Sprintf(`%q:{"ranged":%v}`, ticker, ticker == "OLD" && from != ""))
+		case ticker != s.older && from <= s.tables:
+			errors = append(errors, fmt.Sprintf(`"%s: insufficient data (1 days)"`, ticker))
+		default:
+			errors = append(errors, fmt.Sprintf(`"%s: insufficient data (0 days)"`, ticker))
+		}
+	}
+	list := ""
+	if len(errors) > 0 {
+		list = `,"errors":[` + strings.Join(errors, ",") + `]`
+	}
+	return fmt.Sprintf(`{"success":true,"dataDate":%q,"benchmarks":{%s}%s}`, s.text, strings.Join(found, ","), list)
 }
 
 // candlesUpTo are those of each day from one in January on: a later day only adds to them.
