@@ -96,6 +96,7 @@ func New(cfg *config.Config, log *zap.Logger) (*Proxy, error) {
 	p.grants = newGrants(p.board, shared, cfg.RedisPrefix)
 	p.data = upstream.NewDataWatch(client, p.admin, p.board, upstream.DataSettings{
 		Canaries: cfg.DataDateTickers, Interval: cfg.DataDateInterval, Settle: cfg.SyncSettle,
+		Looks: upstream.NewLooks(shared, cfg.RedisPrefix),
 	}, log)
 	p.revisions = upstream.NewRevisions(client, cfg.RevisionInterval, cfg.RevisionMax, p.board)
 	p.metrics = newMetrics(keying.Routes(), p.memory.Used)

@@ -56,6 +56,7 @@ type DataSettings struct {
 	Canaries []string
 	Interval time.Duration // between looks
 	Settle   time.Duration // without a sign until a sync counts as over
+	Looks    *Looks        // of all replicas; nil: there is no other
 }
 
 // DataWatch asks every interval for the newest candles of the canaries and of tickers in use, for the
@@ -71,6 +72,7 @@ type DataWatch struct {
 	kick     chan struct{} // holds one: look now
 	news     chan struct{} // holds one: there may be something to share
 	grumbled map[string]bool
+	asked    map[string]bool // tickers that this replica's own last look was about
 	uses     tickersInUse
 	refusals refusals
 
@@ -171,41 +173,48 @@ func (d *DataWatch) Run(ctx context.Context) {
 	for end := time.Now().Add(boardPatience); !d.board.InTouch() && time.Now().Before(end) && ctx.Err() == nil; {
 		pause(ctx, 10*time.Millisecond, nil)
 	}
-	for ctx.Err() == nil {
+	for kicked := true; ctx.Err() == nil; {
+		if wait, ok := d.follow(ctx); ok && !kicked {
+			kicked = d.rest(ctx, wait)
+			continue
+		}
 		began := time.Now()
 		err := d.Poll(ctx)
+		d.looked(ctx, began, err)
 		d.endedAt.Store(began.UnixNano())
 		d.tried.Store(true)
 		wait := d.set.Interval
 		if state, _ := d.Current(); err != nil && state == nil || errors.Is(err, ErrDown) { // it may be being restarted
 			wait = min(wait, time.Second)
 		}
-		d.rest(ctx, wait)
+		kicked = d.rest(ctx, wait)
 	}
 }
 
-// rest waits for the next look. What this replica knows alone it tells as soon as the board is in reach.
-func (d *DataWatch) rest(ctx context.Context, wait time.Duration) {
+// rest waits for the next look, and reports whether somebody wants it now. What this replica knows alone it tells as soon as the board is in reach.
+func (d *DataWatch) rest(ctx context.Context, wait time.Duration) (kicked bool) {
 	d.mu.Lock()
 	cutOff := d.version == ownVersion && !d.board.InTouch()
 	d.mu.Unlock()
 	if !cutOff {
-		pause(ctx, wait, d.kick)
-		return
+		return pause(ctx, wait, d.kick)
 	}
 	for end := time.Now().Add(wait); time.Now().Before(end) && !d.board.InTouch() && ctx.Err() == nil; {
 		pause(ctx, reachEvery, nil)
 	}
+	return true
 }
 
-func pause(ctx context.Context, wait time.Duration, kick <-chan struct{}) {
+func pause(ctx context.Context, wait time.Duration, kick <-chan struct{}) (kicked bool) {
 	timer := time.NewTimer(wait)
 	defer timer.Stop()
 	select {
 	case <-ctx.Done():
 	case <-kick:
+		return true
 	case <-timer.C:
 	}
+	return false
 }
 
 // Poll asks once. Replicas that see the same change at the same time agree on who was first.
