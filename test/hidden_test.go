@@ -269,3 +269,39 @@ func TestTickerWhoseFileWasHalfWrittenIsNotMissedForLong(t *testing.T) {
 		return err
 	})
 }
+
+// Of a warm run after a sync nothing is behind the data, and only what comes of benchmark tables is provisional.
+func TestWarmRunAfterASyncLeavesNothingOfBeforeIt(t *testing.T) {
+	t.Parallel()
+	up, r := ownUpstream(t, harness.Env{"DATA_DATE_MEMORY_MS": "50"}), redisServer(t)
+	w := warmfront(t, up.URL, warming(withLogin(harness.Env{"REDIS_URL": r.URL(), "SYNC_SETTLE": "1h"})))
+	warmNow(t, w)
+	first := warmedFor(t, w, "")
+	calls := fromPrices(t, up)
+	for _, c := range calls {
+		_, err := compared(t, w.URL, up, c)
+		ok(t, err)
+	}
+	remembered(t, r, int64(len(calls)))
+	ok(t, up.Sync("append", 300))
+	p := warmedFor(t, w, first.LastRun.Date)
+	tables := 0
+	for _, c := range calls {
+		a, err := compared(t, w.URL, up, c)
+		ok(t, err)
+		expect(t, a, 200, "X-Cache: HIT")
+		if isProvisional(a) != isSanity(c) {
+			t.Errorf("%s: provisional %v", c.Name, isProvisional(a))
+		}
+		if isSanity(c) {
+			tables++
+		}
+	}
+	if p.LastRun.Failed > 0 || p.LastRun.Provisional > tables+1 { // the benchmarks that the loop asks for besides
+		t.Errorf("not all is warm: %+v", *p.LastRun)
+	}
+	metrics := string(body(t, get(t, w.URL+"/_warmfront/metrics")))
+	if !strings.Contains(metrics, "\nwarmfront_behind_data_total 0\n") {
+		t.Errorf("some answers were behind the data: %+v", *p.LastRun)
+	}
+}
