@@ -89,6 +89,11 @@ func (u *Upstream) NoOverrides() error { return u.lever(http.MethodDelete, "answ
 // Reset brings the server back to its seed: bots, caches, counts and overrides.
 func (u *Upstream) Reset() error { return u.lever(http.MethodPost, "reset", struct{}{}) }
 
+// Busy has each backtest from now on hold the server's one thread for so long.
+func (u *Upstream) Busy(backtestMS int) error {
+	return u.lever(http.MethodPost, "busy", map[string]any{"backtestMs": backtestMS})
+}
+
 // Sync makes the server's own scheduler rewrite the price files; mode is append, restate or holiday.
 func (u *Upstream) Sync(mode string, durationMS int) error {
 	return u.lever(http.MethodPost, "sync", map[string]any{"mode": mode, "durationMs": durationMS})
