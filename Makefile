@@ -42,8 +42,8 @@ bench-hit: ## ns/op and allocations of a memory hit
 bench-warm: setup ## hit rate, times and the server's load around a sync and a warm run (BOTS=40 REQUESTS=1500)
 	@BOTS=$(BOTS) REQUESTS=$(REQUESTS) $(GO) run ./test/bench
 
-bench-busy: setup ## how long hits take while 16 backtests hold the server, on every route, of one replica and three
-	@$(GO) run ./test/bench/busy
+bench-busy: setup ## how long hits take while 16 backtests hold the server, on every route, of one replica and three (REPLICAS=n)
+	@REPLICAS=$(REPLICAS) $(GO) run ./test/bench/busy
 
 bench-correlations: ## all pairs of 250 to 1 000 bots: time, growth with pairs × days, memory; into Redis and Postgres
 	$(GO) test -run '^$$' -bench Correlations -benchtime 1x ./warm/seed

@@ -11,6 +11,7 @@ import (
 	"os"
 	"os/signal"
 	"slices"
+	"strconv"
 	"sync"
 	"syscall"
 	"text/tabwriter"
@@ -44,12 +45,20 @@ func run(ctx context.Context) (err error) {
 	defer func() { err = errors.Join(err, lab.Close()) }()
 	t := tabwriter.NewWriter(os.Stdout, 0, 0, 3, ' ', 0)
 	fmt.Fprintln(t, "REPLICAS\tWHAT\tHITS OF ALL\tMEDIAN\t99 OF 100\tWANTED")
-	for _, replicas := range []int{1, 3} {
+	for _, replicas := range counts() {
 		if err := measure(ctx, lab, replicas, t); err != nil {
 			return err
 		}
 	}
 	return t.Flush()
+}
+
+// counts are the numbers of replicas to measure: one and three, or REPLICAS.
+func counts() []int {
+	if n, err := strconv.Atoi(os.Getenv("REPLICAS")); err == nil && n > 0 {
+		return []int{n}
+	}
+	return []int{1, 3}
 }
 
 // measure has replicas asked while the server is busy, and prints a row for each route and each sort of Origin.
