@@ -56,12 +56,14 @@ var putScript = redis.NewScript(`local t = redis.call('TIME')
 local now = t[1] * 1000000 + t[2]
 local last = redis.call('HMGET', KEYS[1], 'variant', 'at', 'refused', 'until')
 local refused, standing = 0, 1
+local at, before = math.min(tonumber(ARGV[2]), now), tonumber(last[2] or '0')
+if before > now then before = 0 end -- the clock was set back
 if last[3] == ARGV[1] and tonumber(last[4] or '0') > now then refused = 1 end
 if last[1] ~= ARGV[1] then
-	if tonumber(last[2] or '0') > tonumber(ARGV[2]) then return {3, refused} end
+	if before > at then return {3, refused} end
 	standing = 2
 end
-redis.call('HSET', KEYS[1], 'variant', ARGV[1], 'at', string.format('%.0f', math.max(ARGV[2], tonumber(last[2] or '0'))))
+redis.call('HSET', KEYS[1], 'variant', ARGV[1], 'at', string.format('%.0f', math.max(at, before)))
 redis.call('PEXPIRE', KEYS[1], ARGV[3])
 return {standing, refused}`)
 

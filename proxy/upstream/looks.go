@@ -43,11 +43,12 @@ type pastLook struct {
 var errNoLook = errors.New("no look is noted")
 
 // noteLookScript: ARGV is the replica, how long ago the look began and ended (µs), the record's version, down, the TTL (ms).
-// Of two looks the one that ended later counts.
+// Of two looks the one that ended later counts, but for one that a clock which was set back puts into the future.
 var noteLookScript = redis.NewScript(`local t = redis.call('TIME')
 local now = t[1] * 1000000 + t[2]
 local ended = now - ARGV[3]
-if tonumber(redis.call('HGET', KEYS[1], 'ended') or '0') > ended then return 0 end
+local last = tonumber(redis.call('HGET', KEYS[1], 'ended') or '0')
+if last > ended and last <= now then return 0 end
 redis.call('HSET', KEYS[1], 'replica', ARGV[1], 'began', string.format('%.0f', now - ARGV[2]), 'ended', string.format('%.0f', ended),
 	'version', ARGV[4], 'down', ARGV[5])
 redis.call('PEXPIRE', KEYS[1], ARGV[6])
@@ -86,7 +87,7 @@ func (l *Looks) last(ctx context.Context) (pastLook, error) {
 	var n [4]int64
 	for i := range n {
 		var ok bool
-		if n[i], ok = said[i+1].(int64); !ok {
+		if n[i], ok = said[i+1].(int64); !ok || n[i] < 0 {
 			return pastLook{}, errNoLook
 		}
 	}

@@ -125,3 +125,32 @@ func TestAReplicaLooksItselfWhenItMust(t *testing.T) {
 		})
 	}
 }
+
+func TestALookFromTheFutureCountsForNobody(t *testing.T) {
+	lab, err := harness.NewRedisLab()
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer lab.Close()
+	r, err := lab.StartRedis()
+	if err != nil {
+		t.Fatal(err)
+	}
+	client := redis.NewClient(&redis.Options{Addr: r.Address})
+	defer client.Close()
+	l := NewLooks(client, "test:")
+	if _, err := l.last(t.Context()); !errors.Is(err, errNoLook) {
+		t.Errorf("before any look: %v", err)
+	}
+	l.note(t.Context(), pastLook{replica: "set back since", began: time.Now(), ended: time.Now().Add(time.Hour), version: 3})
+	if k, err := l.last(t.Context()); !errors.Is(err, errNoLook) {
+		t.Errorf("from the future: %+v, %v", k, err)
+	}
+	began := time.Now().Add(-2 * time.Second)
+	l.note(t.Context(), pastLook{replica: "one", began: began, ended: began.Add(time.Second), version: 4, down: true})
+	l.note(t.Context(), pastLook{replica: "before", began: began, ended: began, version: 3})
+	k, err := l.last(t.Context())
+	if err != nil || k.replica != "one" || k.version != 4 || !k.down || k.ended.After(time.Now()) || k.began.After(k.ended) {
+		t.Errorf("the last look is %+v, %v", k, err)
+	}
+}
