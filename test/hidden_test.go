@@ -7,6 +7,7 @@ import (
 	"net/url"
 	"strings"
 	"testing"
+	"time"
 
 	"warmfront/keying"
 	"warmfront/test/harness"
@@ -303,5 +304,59 @@ func TestWarmRunAfterASyncLeavesNothingOfBeforeIt(t *testing.T) {
 	metrics := string(body(t, get(t, w.URL+"/_warmfront/metrics")))
 	if !strings.Contains(metrics, "\nwarmfront_behind_data_total 0\n") {
 		t.Errorf("some answers were behind the data: %+v", *p.LastRun)
+	}
+}
+
+// Connections that are refused for a while, and answers again, are a process that was started anew.
+func TestRestartOfTheServerEndsTheDoubtThatRewrittenHistoryLeft(t *testing.T) {
+	t.Parallel()
+	env := harness.Env{"DATA_DATE_MEMORY_MS": "50", "TRAPS_OFF": "odd-date-text"}
+	up := ownUpstream(t, env)
+	w := warmfront(t, up.URL, harness.Env{"SYNC_SETTLE": "1500ms", "METRICS_WRITEBACK": "false"})
+	calls := fromPrices(t, up)[:2] // of a saved bot, and of one in the request
+	for _, c := range calls {
+		_, err := compared(t, w.URL, up, c)
+		ok(t, err)
+	}
+	doubts := func(want bool) {
+		t.Helper()
+		until(t, func() error {
+			_, ready, err := harness.Ready(w.URL)
+			if err == nil && (ready.Provisional || strings.Contains(ready.Why, "history") != want) {
+				err = fmt.Errorf("readyz says %+v; want it settled, with history in doubt: %v", ready, want)
+			}
+			return err
+		})
+	}
+	ok(t, up.Sync("restate", 300))
+	doubts(true)
+	u, err := url.Parse(up.URL)
+	ok(t, err)
+	up.Stop()
+	var down time.Time
+	until(t, func() error { // connections must have been refused for a second
+		_, ready, err := harness.Ready(w.URL)
+		switch {
+		case err != nil:
+			return err
+		case ready.Upstream != "down":
+			return fmt.Errorf("readyz says %+v of a server that was stopped", ready)
+		case down.IsZero():
+			down = time.Now()
+		}
+		if since := time.Since(down); since < 1500*time.Millisecond {
+			return fmt.Errorf("down for %v", since)
+		}
+		return nil
+	})
+	maps.Copy(env, harness.Env{"PORT": u.Port(), "DATA_DIR": up.DataDir, "PARQUET_DIR": ""}) // its files stay as they are
+	up = ownUpstream(t, env)
+	doubts(false)
+	for _, c := range calls {
+		a, err := compared(t, w.URL, up, c)
+		ok(t, err)
+		if isProvisional(a) {
+			t.Errorf("%s: provisional after a restart\n%s", c.Name, a)
+		}
 	}
 }
