@@ -13,6 +13,7 @@ import (
 
 	"go.uber.org/zap"
 
+	"warmfront/config"
 	"warmfront/proxy/board"
 	"warmfront/proxy/store"
 	"warmfront/proxy/upstream"
@@ -235,11 +236,11 @@ func (p *Proxy) passStreamed(w http.ResponseWriter, a *ask, reason string) {
 
 func (p *Proxy) passAs(w http.ResponseWriter, a *ask, how outcome, reason string) {
 	mark := &passMark{outcome: how, reason: reason, started: a.started}
-	if a.in.Header.Get("X-Cache-Debug") == "1" && a.may(false) {
+	if a.in.Header.Get("X-Cache-Debug") == "1" && a.entitled() {
 		mark.key = a.key
 	}
 	a.in.Header.Del(p.cfg.BypassHeader) // it may hold a token, and is for us
-	if a.private {
+	if p.cfg.Access != config.AccessPublic {
 		a.claim = p.grants.claim(a)
 		tap := &tapped{ResponseWriter: w}
 		w = tap
@@ -285,7 +286,7 @@ func (p *Proxy) passRun(w http.ResponseWriter, a *ask, mark *passMark) (passed b
 // label writes what the answer says about its way.
 func (p *Proxy) label(h http.Header, a *ask, how outcome, tier, status string) {
 	labelled(h, how, tier, status, a.started)
-	if a.key != "" && a.in.Header.Get("X-Cache-Debug") == "1" && (how != passed || a.may(false)) {
+	if a.key != "" && a.in.Header.Get("X-Cache-Debug") == "1" && (how != passed || a.entitled()) {
 		h.Set("X-Cache-Key", a.key)
 	}
 }

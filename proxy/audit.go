@@ -181,7 +181,7 @@ func (a *ask) again() *ask {
 	in := *a.in
 	in.Header = http.Header{"User-Agent": {"warmfront"}}
 	in.Body, in.RemoteAddr = nil, "127.0.0.1:0"
-	own.in, own.sent, own.origin = &in, in.Header, ""
+	own.in, own.sent, own.origin, own.claim = &in, in.Header, "", nil
 	if forced := a.request.Forced(); forced != nil {
 		own.body = forced
 	}
@@ -259,6 +259,7 @@ func (u *audit) ask(ctx context.Context, a *ask) ([]byte, error) {
 		return nil, err
 	}
 	raw := u.p.receive(res)
+	u.p.noted(ctx, a, raw.status)
 	if raw.rest != nil {
 		_ = raw.rest.Close()
 	}

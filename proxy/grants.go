@@ -16,7 +16,6 @@ import (
 	"time"
 
 	"github.com/redis/go-redis/v9"
-	"go.uber.org/zap"
 	"golang.org/x/sync/errgroup"
 
 	"warmfront/keying"
@@ -235,21 +234,6 @@ func (g *grants) forget(name string) {
 	g.barred[name] = time.Now()
 }
 
-// noted tells the grants what the server's answer to the caller was.
-func (p *Proxy) noted(ctx context.Context, a *ask, status int) {
-	switch {
-	case !a.private || a.claim == nil:
-	case status == http.StatusUnauthorized || status == http.StatusForbidden:
-		p.grants.end(context.WithoutCancel(ctx), a.claim.all())
-	case status/100 == 2:
-		p.grants.give(context.WithoutCancel(ctx), a.claim)
-	}
-}
-
-// may reports whether a stored answer may be served to the caller. On a server that gives everyone the
-// same it may; otherwise the caller needs a grant, or the answer was fetched without credentials.
-func (a *ask) may(open bool) bool { return !a.private || open || a.granted }
-
 // watchRefusal ends a caller's grant for a bot when the server refuses it something else about that bot.
 func (p *Proxy) watchRefusal(w http.ResponseWriter, r *http.Request) http.ResponseWriter {
 	bot := botOf(r.URL.EscapedPath()).Name
@@ -262,17 +246,4 @@ func (p *Proxy) watchRefusal(w http.ResponseWriter, r *http.Request) http.Respon
 			p.grants.end(context.WithoutCancel(r.Context()), []string{p.grants.name(caller, "bot "+bot)})
 		}
 	}}
-}
-
-// ownCredentials are Warmfront's own, where the server asks for any; nil without.
-func (p *Proxy) ownCredentials(ctx context.Context) http.Header {
-	if p.isPublic() || !p.admin.Configured() {
-		return nil
-	}
-	value, err := p.admin.Authorization(ctx)
-	if err != nil {
-		p.log.Warn("the server refuses the admin credentials", zap.Error(err))
-		return nil
-	}
-	return http.Header{"Authorization": {value}}
 }

@@ -9,7 +9,6 @@ import (
 	"net/http"
 	"time"
 
-	"warmfront/config"
 	"warmfront/keying"
 	"warmfront/keying/rule"
 	"warmfront/proxy/board"
@@ -32,9 +31,10 @@ type ask struct {
 	waited  time.Duration // for the server
 	spent   time.Duration // of UPSTREAM_TIMEOUT, on what the server was asked before and beside the answer
 
-	// Where answers belong to somebody: whether the caller may have stored ones about these bots.
+	// private: what is stored serves the caller only if the server has let it have that (granted), or everyone.
 	private, granted bool
-	claim            *claim // nil: none
+	claim            *claim      // nil: none
+	access           board.Stamp // of the route, as the request came
 
 	mode   bypassMode
 	key    string
@@ -58,8 +58,8 @@ type ask struct {
 
 // intercept is the way of an intercepted request: classify, key, look up, load, store, answer.
 func (p *Proxy) intercept(w http.ResponseWriter, r *http.Request, route *keying.Route, param string) {
-	a := &ask{route: route, in: r, sent: endToEnd(r.Header), bot: route.Bot(param), private: !p.isPublic(), started: time.Now()}
-	a.caller = p.creds.of(a.sent, r.URL.RawQuery)
+	a := &ask{route: route, in: r, sent: endToEnd(r.Header), bot: route.Bot(param), private: true, started: time.Now()}
+	a.caller, a.access = p.creds.of(a.sent, r.URL.RawQuery), p.access.Stamp(route.Name)
 	var err error
 	if a.mode, err = p.bypass(r.Header); err != nil {
 		writeError(w, http.StatusBadRequest, err.Error())
@@ -96,7 +96,7 @@ func (p *Proxy) intercept(w http.ResponseWriter, r *http.Request, route *keying.
 		return
 	}
 	if a.sure {
-		if e, ok := p.memory.Get(a.key); ok && p.isUsable(a, e) && a.may(e.Open) && p.audit.believes(e) {
+		if e, ok := p.memory.Get(a.key); ok && p.isUsable(a, e) && p.may(a, e) && p.audit.believes(e) {
 			p.answerEntry(w, a, e, hit, memoryTier, cacheStatus{})
 			return
 		}
@@ -128,33 +128,18 @@ func (p *Proxy) isUsable(a *ask, e *store.Entry) bool {
 // began before a write serve who comes after it, though another may have written back what was there
 // before, and the key be the same: what the server saw in between isn't told. Of writes through other replicas a
 // replica that is cut off does not hear: who comes then has asked for the revisions of the bots, and joins only who has
-// done so too. A caller that has no grant asks for itself.
+// done so too. Nor do those share one whom the server may answer differently (company).
 func (p *Proxy) flightKey(a *ask) string {
-	if !a.may(false) {
-		return fmt.Sprint("caller ", callerOf(a), a.key, a.sure, a.epochs, p.board.Epoch(board.Data, ""), ownFlight(a))
-	}
+	company, ok := p.company(a)
 	switch {
+	case !ok:
+		return "alone " + rand.Text()
 	case a.sure && a.still:
-		return fmt.Sprint(a.key, a.epochs, a.cutOff)
+		return fmt.Sprint(company, a.key, a.epochs, a.cutOff)
 	case !a.still || p.board.Writing(board.Data, ""):
 		return "alone " + rand.Text()
 	}
-	return fmt.Sprint("unsure ", a.key, a.epochs, a.cutOff, p.board.Epoch(board.Data, ""))
-}
-
-func callerOf(a *ask) string {
-	if a.claim == nil {
-		return ""
-	}
-	return a.claim.name
-}
-
-// ownFlight keeps callers without any credentials apart too: what lets one in may be its address.
-func ownFlight(a *ask) string {
-	if a.caller.anonymous() || !a.still {
-		return rand.Text()
-	}
-	return ""
+	return fmt.Sprint("unsure ", company, a.key, a.epochs, a.cutOff, p.board.Epoch(board.Data, ""))
 }
 
 // load is what one flight does for all who wait: Redis first, then the server.
@@ -230,13 +215,12 @@ func (p *Proxy) locate(ctx context.Context, a *ask) (reason string) {
 	}
 	a.data = state
 	a.bots = upstream.Bots{IDs: a.request.Bots, Metrics: a.request.NeedsMetrics(), Absent: a.route.Kind == keying.Correlation}
-	if a.private {
-		a.bots.Credentials = a.caller.fields
-		a.claim = p.grants.claim(a)
-		a.granted = p.grants.hold(ctx, a.claim)
-	}
+	p.admit(ctx, a)
 	a.epochs, a.still = p.revisions.Epochs(a.bots)
 	revisions, sureOfBots, err := p.revisions.Of(ctx, a.bots)
+	if errors.Is(err, upstream.ErrNoRevision) && p.hides(ctx, a) {
+		revisions, sureOfBots, err = p.revisions.Of(ctx, a.bots)
+	}
 	switch {
 	case errors.Is(err, context.DeadlineExceeded):
 		return noTime
@@ -265,22 +249,6 @@ func masked(revisions []keying.Revision) []keying.Revision {
 		masked[i] = r
 	}
 	return masked
-}
-
-// isPublic reports whether a stored answer may serve everyone. While that is unknown it may not.
-func (p *Proxy) isPublic() bool {
-	switch p.cfg.Access {
-	case config.AccessPublic:
-		return true
-	case config.AccessGranted:
-		return false
-	}
-	return p.access.Public()
-}
-
-// isPrivate reports whether answers are known to belong to somebody.
-func (p *Proxy) isPrivate() bool {
-	return !p.isPublic() && (p.cfg.Access == config.AccessGranted || p.access.Known())
 }
 
 func (p *Proxy) dataFor(a *ask) keying.Data {
@@ -319,10 +287,10 @@ func (p *Proxy) fromRedis(ctx context.Context, key string) *store.Entry {
 
 // stale gives an answer that may be served because the server is down (RFC 5861, section 4).
 func (p *Proxy) stale(ctx context.Context, a *ask) (*store.Entry, string) {
-	if e, ok := p.memory.Get(a.key); ok && e.IsUsableStale(time.Now()) && a.may(e.Open) && p.audit.believes(e) {
+	if e, ok := p.memory.Get(a.key); ok && e.IsUsableStale(time.Now()) && p.may(a, e) && p.audit.believes(e) {
 		return e, memoryTier
 	}
-	if e := p.fromRedis(ctx, a.key); e != nil && e.IsUsableStale(time.Now()) && a.may(e.Open) {
+	if e := p.fromRedis(ctx, a.key); e != nil && e.IsUsableStale(time.Now()) && p.may(a, e) {
 		return e, redisTier
 	}
 	return nil, ""

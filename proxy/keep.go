@@ -55,7 +55,7 @@ func (p *Proxy) judge(ctx context.Context, a *ask, raw *rawAnswer) (*store.Entry
 	e := &store.Entry{
 		Key: a.key, Status: raw.status, Header: storedHeader(raw.header), Body: bytes.Clone(raw.body), Gzip: raw.gzip,
 		Length: len(plain), Digest: hex.EncodeToString(sum[:16]), StoredAt: time.Now(),
-		Fresh: p.cfg.CacheTTL, Stale: p.cfg.StaleTTL, Open: p.isPrivate() && a.caller.anonymous(),
+		Fresh: p.cfg.CacheTTL, Stale: p.cfg.StaleTTL, Open: p.opens(a),
 		Spelling: a.request.Spelling(a.revisions),
 	}
 	bound(e, freshnessOf(raw.header, e.StoredAt))

@@ -34,7 +34,7 @@ func newOnceCounter() *prometheus.CounterVec {
 // asks for itself. Nobody waits for a holder that has died, for a Redis that doesn't say, or for answers that are
 // not kept; a holder's failure is nobody else's.
 func (p *Proxy) fillOnce(ctx context.Context, a *ask) *result {
-	if !a.sure || !a.still || a.cutOff || !a.may(false) {
+	if !a.sure || !a.still || a.cutOff || !p.sharesWidely(a) {
 		return p.fillFor(ctx, a)
 	}
 	watch := p.leases.Watch(a.key)
@@ -111,7 +111,7 @@ func noteOf(res *result) string {
 // sharedEntry gives the answer that Redis has for the request, if it may be served as a hit; nil otherwise.
 func (p *Proxy) sharedEntry(ctx context.Context, a *ask) *store.Entry {
 	e := p.fromRedis(ctx, a.key)
-	if e == nil || !p.isUsable(a, e) || !a.may(e.Open) {
+	if e == nil || !p.isUsable(a, e) || !p.may(a, e) {
 		return nil
 	}
 	p.memory.Set(e)

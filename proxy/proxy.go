@@ -71,7 +71,6 @@ func New(cfg *config.Config, log *zap.Logger) (*Proxy, error) {
 		flight:    newFlights(),
 		large:     newLargeKeys(),
 		admin:     upstream.NewAdmin(client, cfg.UpstreamEmail, string(cfg.UpstreamPassword), string(cfg.UpstreamAuthorization)),
-		access:    upstream.NewAccess(client, log),
 		creds:     newCredentialNames(cfg.CredentialHeaders),
 
 		clientSilence: clientSilence,
@@ -93,6 +92,7 @@ func New(cfg *config.Config, log *zap.Logger) (*Proxy, error) {
 	p.leases = lease.New(shared, cfg.RedisPrefix, p.board.InTouch)
 	p.origins = upstream.NewOrigins(client, upstream.NewSharedOrigins(shared, cfg.RedisPrefix, p.board.InTouch))
 	p.through = newPassThrough(cfg, transport, p.origins, log)
+	p.access = upstream.NewAccess(client, p.board, cfg.DataDateTickers[0], log)
 	p.grants = newGrants(p.board, shared, cfg.RedisPrefix)
 	p.data = upstream.NewDataWatch(client, p.admin, p.board, upstream.DataSettings{
 		Canaries: cfg.DataDateTickers, Interval: cfg.DataDateInterval, Settle: cfg.SyncSettle,
@@ -155,7 +155,7 @@ func (p *Proxy) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		p.intercept(w, r, route, param)
 		return
 	}
-	if !p.isPublic() {
+	if p.cfg.Access != config.AccessPublic {
 		w = p.watchRefusal(w, r)
 	}
 	if e := effectOf(r.Method, r.URL.EscapedPath()); e.kind != noEffect {
@@ -181,6 +181,7 @@ func (p *Proxy) hear(s board.Subject) {
 			p.data.Poke()
 			p.fills.untold()
 			p.audit.tellAgain()
+			p.access.TellAgain()
 			p.writeback.forgetAll()
 		} else {
 			p.writeback.moved(s.Name)
@@ -189,6 +190,10 @@ func (p *Proxy) hear(s board.Subject) {
 		p.writeback.givenElsewhere(s.Name)
 	case board.Grant:
 		p.grants.forget(s.Name)
+	case board.Access:
+		p.access.Hear(s.Name)
+	case board.Caller:
+		p.access.HearOf(s.Name)
 	}
 }
 

@@ -135,11 +135,17 @@ func backtestAnswer(last string, rows int) []byte {
 // startProxy gives a Proxy in front of s that has seen its data, and knows it to be public.
 func startProxy(t testing.TB, s *fakeServer, change func(*config.Config)) *Proxy {
 	t.Helper()
+	return startProxyAt(t, s, s, change)
+}
+
+// startProxyAt is startProxy with something between it and the server.
+func startProxyAt(t testing.TB, s *fakeServer, front http.Handler, change func(*config.Config)) *Proxy {
+	t.Helper()
 	if s.last == "" {
 		s.tables = "2026-01-14"
 		s.last, s.text, s.payload = "2026-01-14", "Wed Jan 14 2026 00:00:00 GM", `{"id":"n1","kind":"basic"}`
 	}
-	server := httptest.NewServer(s)
+	server := httptest.NewServer(front)
 	base, err := url.Parse(server.URL)
 	if err != nil {
 		t.Fatal(err)

@@ -79,7 +79,7 @@ func startWriteback(t *testing.T, s *metricsServer) *writeback {
 	if err != nil {
 		t.Fatal(err)
 	}
-	p, err := New(&config.Config{UpstreamURL: base, MemoryLimit: 1 << 20, MaxEntry: 1 << 20, UpstreamTimeout: 10 * time.Second, MetricsWriteback: true}, zap.NewNop())
+	p, err := New(&config.Config{UpstreamURL: base, DataDateTickers: []string{"SPY"}, MemoryLimit: 1 << 20, MaxEntry: 1 << 20, UpstreamTimeout: 10 * time.Second, MetricsWriteback: true}, zap.NewNop())
 	if err != nil {
 		t.Fatal(err)
 	}

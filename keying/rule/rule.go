@@ -42,6 +42,10 @@ const (
 	BehindShort Rule = "behind-short"
 	// RowsProven: an answer that the server may have built from rows older than the generation is kept for minutes only.
 	RowsProven Rule = "rows-proven"
+	// RouteProven: a stored answer serves everyone only where a request without credentials has succeeded.
+	RouteProven Rule = "route-proven"
+	// RefusalShared: where the server has refused somebody, no replica serves everyone from what was stored before.
+	RefusalShared Rule = "refusal-shared"
 	// AdminClears: an admin's clearing that passes through begins a generation.
 	AdminClears Rule = "admin-clears"
 	// ContentTypeSent: a body is keyed only if the server reads it as JSON, and is sent as such.

@@ -36,6 +36,8 @@ const (
 	Route   Class = 'r' // a route to be keyed by exact ids from now on
 	Grant   Class = 'g' // a caller's grant that has ended
 	Answer  Class = 'a' // a bot whose last answer, which its saved metrics are to be of, was given by another replica
+	Access  Class = 'p' // a route on which the server has refused somebody
+	Caller  Class = 'c' // whom the server has refused on a route, or lets in again
 	Foreign Class = 'f' // a bot of which the server may keep a run against another benchmark than the default
 )
 
@@ -103,6 +105,7 @@ type Board struct {
 	others  map[Subject]bool      // writes under way elsewhere, as last read
 	tokens  map[string]bool       // of this replica's writes under way
 	unsaid  map[saying]bool       // what Redis could not take
+	numbers map[Subject]Stamp     // the last notices of class Access
 	own     map[int64]bool        // numbers of this replica's notices that are yet to be read
 	life    string                // Redis's: it changes when everything in it was lost
 	seen    int64                 // the last notice that was read
@@ -118,6 +121,7 @@ func New(client redis.UniversalClient, prefix string, ttl time.Duration, hear fu
 		client: client, keys: keysOf(prefix), id: rand.Text(), hear: hear, log: log, start: time.Now(), ttl: max(ttl, time.Minute), wake: make(chan struct{}, 1),
 		marks: map[Subject]uint64{}, all: map[Class]uint64{}, mine: map[Subject]int{}, doubts: map[Subject]time.Time{},
 		others: map[Subject]bool{}, tokens: map[string]bool{}, unsaid: map[saying]bool{}, own: map[int64]bool{},
+		numbers: map[Subject]Stamp{},
 	}
 	b.alone.Store(true) // as far as is known
 	b.away.first = true
@@ -200,6 +204,9 @@ func (b *Board) Begin(ctx context.Context, s Subject) *Write {
 	}
 	if err != nil {
 		b.later(s, w.token)
+		if s.Class == Access {
+			b.later(s, "") // whatever becomes of the token: Stamp goes by it
+		}
 		b.outwait(ctx)
 		return w
 	}
@@ -316,7 +323,7 @@ func (b *Board) mark(s Subject) {
 func (b *Board) markAll() {
 	clear(b.marks)
 	b.clock++
-	for _, class := range []Class{Bot, Metrics, Data, Grant} {
+	for _, class := range []Class{Bot, Metrics, Data, Grant, Access} {
 		b.all[class] = b.clock
 	}
 }

@@ -16,7 +16,7 @@ import (
 func (b *Board) putUp(ctx context.Context, s Subject, token string) (n int64, err error) {
 	ctx, cancel := context.WithTimeout(ctx, callTimeout)
 	defer cancel()
-	return b.ours(b.run(ctx, putUpScript, s.text(), token, writeTTL.Milliseconds(), maxMarks, b.keys.wake))
+	return b.ours(s, b.run(ctx, putUpScript, s.text(), token, writeTTL.Milliseconds(), maxMarks, b.keys.wake))
 }
 
 // sayAtOnce bounds what is put up in one go.
@@ -59,13 +59,14 @@ func (b *Board) sayThese(ctx context.Context, these []saying, args []any) error 
 	for i, s := range these {
 		delete(b.unsaid, s)
 		b.noteOwn(numbers[2*i], numbers[2*i+1])
+		b.numbered(s.Subject, numbers[2*i])
 	}
 	return nil
 }
 
 // ours remembers the number of a notice of this replica's own: reading it is no news, unless it has
 // taken the place of one that was.
-func (b *Board) ours(res *redis.Cmd) (n int64, err error) {
+func (b *Board) ours(s Subject, res *redis.Cmd) (n int64, err error) {
 	numbers, err := res.Int64Slice()
 	if err != nil || len(numbers) != 2 {
 		return 0, errors.Join(err, errView)
@@ -73,6 +74,7 @@ func (b *Board) ours(res *redis.Cmd) (n int64, err error) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	b.noteOwn(numbers[0], numbers[1])
+	b.numbered(s, numbers[0])
 	return numbers[0], nil
 }
 
@@ -87,7 +89,7 @@ func (b *Board) takeDown(ctx context.Context, w *Write, certain bool) (n int64, 
 	if !certain {
 		still = inDoubt.Milliseconds()
 	}
-	return b.ours(b.run(ctx, takeDownScript, w.s.text(), w.token, still, b.keys.wake))
+	return b.ours(w.s, b.run(ctx, takeDownScript, w.s.text(), w.token, still, b.keys.wake))
 }
 
 func (b *Board) propose(ctx context.Context, record []byte, version int64) (next int64, err error) {
@@ -342,6 +344,7 @@ func (b *Board) take(v view, known string, lapsed bool) (heard bool) {
 	heard = v.lost || v.seq != b.seen
 	b.life, b.seen = v.life, v.seq
 	for _, s := range v.notices {
+		b.numbered(s.Subject, s.n) // one's own too
 		if !b.own[s.n] {
 			b.mark(s.Subject)
 			news = append(news, s.Subject)

@@ -120,7 +120,7 @@ if not known or seen < tonumber(redis.call('HGET', KEYS[5], 'floor') or '0') the
 		local class = string.sub(all[i], 1, 1)
 		if class == 'r' and others == 0 and ARGV[2] == '' then
 			redis.call('ZREM', KEYS[2], all[i])
-		elseif class == 'f' or class == 'r' then
+		elseif class == 'f' or class == 'r' or class == 'p' or class == 'c' then
 			notices[#notices + 1] = all[i]
 			notices[#notices + 1] = all[i + 1]
 		end

@@ -45,7 +45,7 @@ type description struct {
 	Fresh       int64       `json:"fresh"`
 	Stale       int64       `json:"stale"`
 	Provisional string      `json:"provisional,omitempty"`
-	Open        bool        `json:"open,omitempty"`
+	Open        string      `json:"openUnder,omitempty"`
 	Spelling    string      `json:"spelling,omitempty"` // absent in older values
 }
 

@@ -37,8 +37,9 @@ type Entry struct {
 	Fresh, Stale time.Duration
 	// Provisional names why the entry is kept for a short time only; empty for most.
 	Provisional string
-	// Open: the answer was fetched without credentials.
-	Open bool
+	// Open: the answer was fetched without credentials, and serves everyone for as long as this is the stamp of the
+	// route's access. Empty: it serves whom the server lets have it.
+	Open string
 	// Spelling tells which of the requests that share the key filled the entry: a hash of its exact
 	// spelling. Empty when it is not known.
 	Spelling string

@@ -30,6 +30,8 @@ type Client struct {
 	base    *url.URL
 	http    *http.Client
 	timeout time.Duration
+	// asking is told of each request before it is sent, and may give what is to be told of its answer; nil for nobody.
+	asking func(req *http.Request, body []byte) (answered func(ctx context.Context, status int, body []byte))
 }
 
 // NewClient asks the server at base through transport; a request may take timeout in all.
@@ -72,6 +74,10 @@ func (c *Client) send(ctx context.Context, method, path string, header http.Head
 	if len(body) > 0 {
 		req.Header.Set("Content-Type", "application/json")
 	}
+	answered := func(context.Context, int, []byte) {}
+	if c.asking != nil {
+		answered = c.asking(req, body)
+	}
 	res, err := c.http.Do(req)
 	if err != nil {
 		if ctx.Err() == nil {
@@ -87,5 +93,6 @@ func (c *Client) send(ctx context.Context, method, path string, header http.Head
 	if len(b) > maxOwnAnswer {
 		return nil, nil, fmt.Errorf("%w: more than %d bytes for %s", ErrStatus, maxOwnAnswer, path)
 	}
+	answered(ctx, res.StatusCode, b)
 	return res, b, nil
 }

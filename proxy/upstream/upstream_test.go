@@ -325,18 +325,3 @@ func TestEachOriginGetsItsOwnHeaders(t *testing.T) {
 		t.Error("origins that somebody made up pushed out one that the server allows")
 	}
 }
-
-func TestServerThatAsksForCredentialsIsNotPublic(t *testing.T) {
-	for status, want := range map[int]bool{404: true, 200: true, 401: false, 403: false, 500: false, 503: false, 429: false, 302: false} {
-		c, _ := serve(t, func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(status) })
-		a := NewAccess(c, zap.NewNop())
-		if a.Public() || a.Known() {
-			t.Error("public before the server was asked")
-		}
-		answered := a.Probe(context.Background())
-		told := want || status == 401 || status == 403
-		if a.Public() != want || answered != told || a.Known() != told {
-			t.Errorf("status %d: public %v, answered %v, known %v", status, a.Public(), answered, a.Known())
-		}
-	}
-}
