@@ -26,15 +26,14 @@ type Access struct {
 	log    *zap.Logger
 	probes *probes
 	known  atomic.Bool // the server has answered a probe
-	asks   atomic.Bool // it asks for credentials where bots are shown
 
 	mu     sync.Mutex
 	ended  map[string]bool // routes on which somebody was refused at some time
 	routes map[string]*stance
 }
 
-// everywhere is the stance on callers from addresses that are nobody's. Where the server refuses these, a success from a
-// user's address proves nothing on any route.
+// everywhere is the stance on callers without credentials from an address that is nobody's. Where the server refuses
+// these anything, a user's success may be due to its address, and proves nothing on any route: only theirs do.
 const everywhere = "*"
 
 // A Place is where a caller asks: a route and the saved bots that the request names.
@@ -60,9 +59,6 @@ func (a *Access) Known() bool { return a.known.Load() }
 
 // Asks reports whether the server is known to ask callers for credentials.
 func (a *Access) Asks() bool {
-	if a.asks.Load() {
-		return true
-	}
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	for _, s := range a.routes {
@@ -81,7 +77,7 @@ func (a *Access) Serves(p Place, anonymous bool) bool {
 	stamp := a.board.Stamp(p.Route)
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	if a.stance(everywhere).isClosed() || !a.stance(p.Route).serves(p.Bots, stamp, anonymous) {
+	if !a.stance(p.Route).serves(p.Bots, stamp, anonymous) {
 		return false
 	}
 	a.probes.inUse[p.Route] = true
@@ -104,7 +100,10 @@ func (a *Access) Succeeded(p Place, w Who, began board.Stamp) board.Stamp {
 	now := a.board.Stamp(p.Route)
 	a.mu.Lock()
 	forgiven := a.stance(p.Route).forgive(w)
-	proven := began == now && !a.stance(everywhere).isClosed() && a.stance(p.Route).succeed(w, p.Bots, now)
+	proven := began == now && (w == stranger || !a.stance(everywhere).isClosed()) && a.stance(p.Route).succeed(w, p.Bots, now)
+	if w.Anonymous && w != stranger && a.stance(everywhere).isClosed() {
+		a.want(everywhere, strangersInterval) // it may be open again
+	}
 	a.mu.Unlock()
 	if forgiven {
 		a.board.Post(callerNotice(p.Route, w, letIn))
@@ -142,7 +141,7 @@ func (a *Access) Refused(ctx context.Context, route string, w Who) {
 	// Whoever is known to be refused without credentials keeps the route from being public already, everywhere.
 	closed := w.Anonymous && a.stance(route).refused[w]
 	news := a.stance(route).refuse(w)
-	clear(a.stance(route).proofs)
+	clear(a.stance(route).proofs) // their stamp is of the past
 	a.ended[route] = true
 	a.mu.Unlock()
 	if closed || rule.Off(rule.RefusalShared) {

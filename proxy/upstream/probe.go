@@ -15,6 +15,9 @@ import (
 	"warmfront/proxy/board"
 )
 
+// strangersInterval bounds how often it is asked whether strangers are still refused, when users are not.
+const strangersInterval = 10 * time.Second
+
 // strangersAddress is nobody's (RFC 5737): a server that lets only some addresses in refuses it.
 const strangersAddress = "192.0.2.1"
 
@@ -53,12 +56,20 @@ func newProbes(canary string) *probes {
 	}
 }
 
-// Want has the route probed soon, if there is a probe and it was not probed lately: somebody with credentials asks there,
-// whose success would show nothing.
+// Want has the route probed soon, if there is a probe and it was not probed lately: somebody asks there whose success
+// shows nothing.
 func (a *Access) Want(route string) {
+	if _, ok := a.probes.requests[route]; !ok {
+		return
+	}
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	if _, ok := a.probes.requests[route]; !ok || time.Since(a.probes.asked[route]) < accessInterval {
+	a.want(route, accessInterval)
+}
+
+// want has the route probed soon, unless it was within the interval. The caller holds mu.
+func (a *Access) want(route string, interval time.Duration) {
+	if time.Since(a.probes.asked[route]) < interval {
 		return
 	}
 	select {
@@ -78,7 +89,11 @@ func (a *Access) Run(ctx context.Context) {
 		case <-ctx.Done():
 			return
 		case route := <-a.probes.wanted:
-			a.probe(ctx, route)
+			if route == everywhere {
+				a.Probe(ctx)
+			} else {
+				a.probe(ctx, route)
+			}
 		case <-next.C:
 			if !a.Probe(ctx) {
 				next.Reset(time.Second)
@@ -109,26 +124,27 @@ func (a *Access) takeInUse() (routes []string) {
 // whether there was an answer. One that was given before the question was looked at, such as a rate limiter's or a
 // redirection, tells nothing.
 func (a *Access) Probe(ctx context.Context) bool {
-	res, _, err := a.client.get(ctx, "/api/bots/warmfront-probe-"+rand.Text(), nil)
+	res, _, err := a.client.get(ctx, "/api/bots/warmfront-probe-"+rand.Text(), http.Header{"X-Forwarded-For": {strangersAddress}})
 	if err != nil || !isTelling(res.StatusCode) {
 		return false
 	}
-	a.asks.Store(isRefusal(res.StatusCode))
+	if isRefusal(res.StatusCode) {
+		a.Refused(ctx, everywhere, stranger)
+	}
 	status := a.probe(ctx, "candles")
+	switch {
+	case isRefusal(status):
+		a.Refused(ctx, everywhere, stranger)
+	case status == http.StatusOK && !isRefusal(res.StatusCode):
+		a.welcomeStrangers()
+	}
 	if isTelling(status) && !a.known.Swap(true) {
 		a.log.Info("access", zap.Bool("credentialsAsked", a.Asks()), zap.Int("candlesStatus", status))
 	}
 	return isTelling(status)
 }
 
-// treatsStrangers notes whether the server refuses addresses that are nobody's.
-func (a *Access) treatsStrangers(ctx context.Context, status int) {
-	if isRefusal(status) {
-		a.Refused(ctx, everywhere, stranger)
-	}
-	if status != http.StatusOK {
-		return
-	}
+func (a *Access) welcomeStrangers() {
 	a.mu.Lock()
 	news := a.stance(everywhere).forgive(stranger)
 	a.mu.Unlock()
@@ -168,9 +184,6 @@ func (a *Access) asking(req *http.Request, body []byte) func(context.Context, in
 	w.Anonymous = req.Header.Get("Authorization") == ""
 	began := a.board.Stamp(route.Name)
 	return func(ctx context.Context, status int, answer []byte) {
-		if w == stranger && route.Kind == keying.Candles {
-			a.treatsStrangers(ctx, status)
-		}
 		switch {
 		case isRefusal(status):
 			a.Refused(ctx, route.Name, w)
