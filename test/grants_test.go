@@ -161,7 +161,7 @@ func TestWhatTheWarmLoopFetchesServesOnlyWhomTheServerHasLetHaveIt(t *testing.T)
 	expect(t, post(t, two.URL+runPath, request, a), 200, "X-Cache: HIT")
 }
 
-// The stand-in looks at the owner of the bot in a path only, as a server may.
+// A server may look at the owner of the bot in a path only.
 func TestWhatIsLetHaveOfSeveralBotsAtOnceSaysNothingOfEach(t *testing.T) {
 	t.Parallel()
 	up, r := ownUpstream(t, harness.Env{"AUTH_BOTS": "1"}), redisServer(t)
@@ -171,6 +171,7 @@ func TestWhatIsLetHaveOfSeveralBotsAtOnceSaysNothingOfEach(t *testing.T) {
 	optimize, both := "/api/correlation/optimize", `{"botIds":["bot-7","bot-9"]}` // both A's
 	for _, w := range []*harness.Server{one, two} {
 		expect(t, post(t, w.URL+runPath, `{}`, a), 200) // its revision is known, and its answer kept
+		override(t, up, harness.Override{Method: "POST", Path: optimize, Times: 1, Status: 200, Headers: asJSON, Body: `{"validBotIds":[]}`})
 		expect(t, post(t, w.URL+optimize, both, b), 200)
 		expect(t, post(t, w.URL+runPath, `{}`, b), 403, "X-Cache: PASS")
 	}
