@@ -42,7 +42,7 @@ func betasOf(report []byte) []string {
 			Metrics map[string]json.RawMessage `json:"benchmarkMetrics"`
 		} `json:"report"`
 	}
-	if json.Unmarshal(report, &said) != nil {
+	if keying.ReadJSON(report, &said) != nil {
 		return nil
 	}
 	tickers := map[string]bool{}

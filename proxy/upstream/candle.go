@@ -10,6 +10,8 @@ import (
 	"net/url"
 	"strings"
 	"time"
+
+	"warmfront/keying"
 )
 
 // candle is what a ticker showed last: its newest date, a hash of its last 50 candles, and a short hash of each.
@@ -53,7 +55,7 @@ func (d *DataWatch) askCandle(ctx context.Context, ticker string) (candle, error
 	var last struct {
 		Time int64 `json:"time"`
 	}
-	if res.StatusCode != http.StatusOK || json.Unmarshal(body, &a) != nil || len(a.Candles) == 0 || json.Unmarshal(a.Candles[len(a.Candles)-1], &last) != nil {
+	if res.StatusCode != http.StatusOK || keying.ReadJSON(body, &a) != nil || len(a.Candles) == 0 || keying.ReadJSON(a.Candles[len(a.Candles)-1], &last) != nil {
 		return candle{}, fmt.Errorf("%w: status %d without candles for %s", ErrStatus, res.StatusCode, path)
 	}
 	var days strings.Builder

@@ -3,7 +3,6 @@ package upstream
 import (
 	"context"
 	"crypto/rand"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"net/http"
@@ -14,6 +13,7 @@ import (
 	"go.uber.org/zap"
 	"golang.org/x/sync/errgroup"
 
+	"warmfront/keying"
 	"warmfront/keying/rule"
 )
 
@@ -189,7 +189,7 @@ func (d *DataWatch) pushOut(ctx context.Context, ticker string) error {
 	var said struct {
 		Error string `json:"error"`
 	}
-	if status != http.StatusInternalServerError || json.Unmarshal(answer, &said) != nil || !isWithoutPrices(said.Error) {
+	if status != http.StatusInternalServerError || keying.ReadJSON(answer, &said) != nil || !isWithoutPrices(said.Error) {
 		return fmt.Errorf("%w: status %d for a backtest of a ticker that does not exist", ErrStatus, status)
 	}
 	return nil

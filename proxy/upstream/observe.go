@@ -12,6 +12,8 @@ import (
 	"strings"
 
 	"go.uber.org/zap"
+
+	"warmfront/keying"
 )
 
 // observe asks the server for all that a record is made of, in an order that matters: a sync that is
@@ -107,7 +109,7 @@ func (d *DataWatch) askJob(ctx context.Context, id string) (string, error) {
 	switch {
 	case res.StatusCode == http.StatusNotFound:
 		return "", nil
-	case res.StatusCode != http.StatusOK || json.Unmarshal(body, &job) != nil || job.Status == "":
+	case res.StatusCode != http.StatusOK || keying.ReadJSON(body, &job) != nil || job.Status == "":
 		return "unknown", nil
 	}
 	return job.Status, nil
@@ -122,7 +124,7 @@ func syncOf(body []byte) (*syncStatus, error) {
 		} `json:"status"`
 		LastSync json.RawMessage `json:"lastSync"`
 	}
-	if err := json.Unmarshal(body, &a); err != nil || a.Status.IsRunning == nil {
+	if err := keying.ReadJSON(body, &a); err != nil || a.Status.IsRunning == nil {
 		return nil, fmt.Errorf("%w: a sync schedule without status.isRunning", ErrStatus)
 	}
 	type entry struct {
@@ -134,9 +136,9 @@ func syncOf(body []byte) (*syncStatus, error) {
 	var one entry
 	var each map[string]*entry
 	switch {
-	case json.Unmarshal(a.LastSync, &one) == nil && one.Timestamp != "":
+	case keying.ReadJSON(a.LastSync, &one) == nil && one.Timestamp != "":
 		each = map[string]*entry{"": &one}
-	case len(a.LastSync) == 0 || json.Unmarshal(a.LastSync, &each) != nil:
+	case len(a.LastSync) == 0 || keying.ReadJSON(a.LastSync, &each) != nil:
 		s.unreadable = true
 		return s, nil
 	}

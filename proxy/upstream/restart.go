@@ -2,12 +2,12 @@ package upstream
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"net/http"
 	"syscall"
 	"time"
 
+	"warmfront/keying"
 	"warmfront/keying/rule"
 )
 
@@ -142,7 +142,7 @@ func (d *DataWatch) askUptime(ctx context.Context) (time.Duration, error) {
 	var a struct {
 		Uptime float64 `json:"uptime"` // in seconds, as Node has it
 	}
-	if res.StatusCode != http.StatusOK || json.Unmarshal(body, &a) != nil || a.Uptime <= 0 {
+	if res.StatusCode != http.StatusOK || keying.ReadJSON(body, &a) != nil || a.Uptime <= 0 {
 		d.tellsNoUptime = true
 		return 0, nil
 	}

@@ -11,6 +11,7 @@ import (
 	"strconv"
 	"strings"
 
+	"warmfront/keying"
 	"warmfront/keying/rule"
 )
 
@@ -81,7 +82,7 @@ const everything = "1900-01-01"
 func (d *DataWatch) RowsDiffer(ctx context.Context, tickers []string, answer []byte) bool {
 	s, err := d.askDays(ctx, tickers, everything)
 	var said daysAnswer
-	if err != nil || json.Unmarshal(answer, &said) != nil || len(s.Benchmarks) != len(said.Benchmarks) {
+	if err != nil || keying.ReadJSON(answer, &said) != nil || len(s.Benchmarks) != len(said.Benchmarks) {
 		return true
 	}
 	for ticker, metrics := range said.Benchmarks {
@@ -113,7 +114,7 @@ func (d *DataWatch) askDays(ctx context.Context, tickers []string, day string) (
 	if err != nil {
 		return s, err
 	}
-	if res.StatusCode != http.StatusOK || json.Unmarshal(body, &s) != nil {
+	if res.StatusCode != http.StatusOK || keying.ReadJSON(body, &s) != nil {
 		return s, fmt.Errorf("%w: status %d for %s", ErrStatus, res.StatusCode, path)
 	}
 	return s, nil
