@@ -132,14 +132,28 @@ func (b *Board) Run(ctx context.Context) {
 		<-ctx.Done()
 		return
 	}
-	wakes := b.client.Subscribe(ctx, b.keys.wake)
-	defer wakes.Close()
-	woken := wakes.Channel()
+	var wakes *redis.PubSub
+	var woken <-chan *redis.Message
+	deaf := func() {
+		if wakes != nil {
+			_ = wakes.Close()
+		}
+		wakes, woken = nil, nil
+	}
+	defer func() { deaf() }()
 	for {
 		heard, err := b.look(ctx)
-		b.trouble.Store(nil)
-		if err != nil {
+		if err == nil {
+			b.trouble.Store(nil)
+		} else {
 			b.trouble.Store(&err)
+		}
+		switch {
+		case b.mute.Load():
+			deaf() // go-redis would dial again and again to be refused
+		case wakes == nil:
+			wakes = b.client.Subscribe(ctx, b.keys.wake)
+			woken = wakes.Channel()
 		}
 		wait := lookEvery
 		if err == nil && heard {

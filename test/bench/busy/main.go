@@ -152,7 +152,7 @@ func ask(ctx context.Context, c *http.Client, urls []string, calls []harness.Cal
 					}
 					header = fmt.Sprintf(header, i)
 				}
-				a, err := harness.Send(ctx, c, call.Request(urls[i%len(urls)], header))
+				a, err := harness.Send(ctx, c, call.Request(urls[i%len(urls)], header, "Accept-Encoding: gzip"))
 				if err == nil {
 					took.add(a, call.Name, origin.what)
 				}
