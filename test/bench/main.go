@@ -8,9 +8,11 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"maps"
 	"net/http"
 	"os"
 	"os/signal"
+	"slices"
 	"strconv"
 	"syscall"
 	"text/tabwriter"
@@ -104,7 +106,7 @@ type servers struct {
 }
 
 func start(ctx context.Context, lab *harness.Lab) (*servers, error) {
-	up, err := lab.StartUpstream(harness.Env{"DATA_DATE_MEMORY_MS": "100"})
+	up, err := lab.StartUpstream(harness.Env{"DATA_DATE_MEMORY_MS": "100", "TRAPS_OFF": ""})
 	if err != nil {
 		return nil, err
 	}
@@ -169,6 +171,10 @@ func table(first, second *times, night progress, busy, used float64) error {
 	row("a hit, median / 95 of 100", ms(second.quantile("HIT", 0.5))+" / "+ms(second.quantile("HIT", 0.95)), "< 100 ms")
 	row("a miss with candles warmed, median / 95", ms(second.quantile("MISS", 0.5))+" / "+ms(second.quantile("MISS", 0.95)), "< 500 ms")
 	row("the warm run", fmt.Sprintf("%d requests in %.1f s: %d warmed, %d skipped, %d provisional, %d failed %v", r.Done, r.Seconds, r.Warmed, r.Skipped, r.Provisional, r.Failed, r.Failures), "")
+	row("  of these answers final", fmt.Sprintf("%d of %d", r.Warmed, r.Warmed+r.Provisional), "all")
+	for _, why := range slices.Sorted(maps.Keys(second.kept)) {
+		row("  hits of the second day, "+why, strconv.Itoa(second.kept[why]), "")
+	}
 	row("the server busy during the run", fmt.Sprintf("%.1f %%", 100*busy), ">= 95 %")
 	row(fmt.Sprintf("  of a concurrency of %d", concurrency), fmt.Sprintf("%.1f %%", 100*used), "")
 	return t.Flush()

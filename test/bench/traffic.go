@@ -7,6 +7,7 @@ import (
 	"math/rand/v2"
 	"net/http"
 	"slices"
+	"strings"
 	"sync"
 	"time"
 
@@ -108,13 +109,14 @@ func (w *world) day(base string, seed uint64, n int) []draw {
 type times struct {
 	mu     sync.Mutex
 	took   map[string][]time.Duration // by X-Cache
+	kept   map[string]int             // hits, by what Cache-Status says of them: final, or why they are not
 	misses int                        // that were not new
 	news   int
 }
 
 // replay has four people send a day's requests.
 func replay(ctx context.Context, c *http.Client, draws []draw) (*times, error) {
-	t := &times{took: map[string][]time.Duration{}}
+	t := &times{took: map[string][]time.Duration{}, kept: map[string]int{}}
 	feed := make(chan draw)
 	var people sync.WaitGroup
 	var failure error
@@ -131,6 +133,9 @@ func replay(ctx context.Context, c *http.Client, draws []draw) (*times, error) {
 				} else {
 					how := a.Header.Get("X-Cache")
 					t.took[how] = append(t.took[how], a.Took)
+					if how == "HIT" {
+						t.kept[finality(a)]++
+					}
 					switch {
 					case d.isNew:
 						t.news++
@@ -165,4 +170,14 @@ func (t *times) quantile(how string, q float64) time.Duration {
 		return 0
 	}
 	return list[int(q*float64(len(list)-1))]
+}
+
+// finality is "final", or why an answer is kept for a short time only.
+func finality(a *harness.Answer) string {
+	for _, word := range strings.FieldsFunc(a.Header.Get("Cache-Status"), func(r rune) bool { return strings.ContainsRune(`;=, "`, r) }) {
+		if strings.HasPrefix(word, "provisional") {
+			return word
+		}
+	}
+	return "final"
 }

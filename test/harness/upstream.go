@@ -4,10 +4,13 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"net/http"
 	"strings"
+	"syscall"
+	"time"
 )
 
 // Upstream is a stand-in server and the levers that it has for tests.
@@ -99,6 +102,11 @@ func (u *Upstream) Sync(mode string, durationMS int) error {
 	return u.lever(http.MethodPost, "sync", map[string]any{"mode": mode, "durationMs": durationMS})
 }
 
+// IsCut reports whether there was nobody to connect to, or a connection ended before it was made use of.
+func IsCut(err error) bool {
+	return errors.Is(err, syscall.ECONNREFUSED) || errors.Is(err, syscall.ECONNRESET) || errors.Is(err, io.EOF)
+}
+
 func (u *Upstream) lever(method, name string, body any) error {
 	b, err := json.Marshal(body)
 	if err != nil {
@@ -112,6 +120,11 @@ func (u *Upstream) lever(method, name string, body any) error {
 	}
 	req.Header.Set("Content-Type", "application/json")
 	res, err := controlClient().Do(req)
+	for IsCut(err) && ctx.Err() == nil { // it is being restarted
+		time.Sleep(10 * time.Millisecond)
+		req.Body = io.NopCloser(bytes.NewReader(b))
+		res, err = controlClient().Do(req)
+	}
 	if err != nil {
 		return err
 	}

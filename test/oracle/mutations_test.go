@@ -55,6 +55,7 @@ var mutations = []mutation{
 	{rule: rule.WriteUnbelieved, shows: oldBot, plan: slowEditing, ops: 4000},
 	{rule: rule.RevisionAfter, shows: oldBot, plan: slowEditing, ops: 4000},
 	{rule: rule.RevisionKeyed, shows: oldBot, plan: editing, ops: 1500},
+	{rule: rule.RevisionMax, shows: oldBot, plan: around, play: func(*Plan) []Op { return busyServer() }},
 	{rule: rule.MetricsKeyed, shows: `with the metrics`, plan: correlating, ops: 1500},
 	{rule: rule.CutOffAsks, shows: oldBot, plan: outages, ops: 4000},
 	{rule: rule.GenerationKeyed, shows: oldBars, plan: syncing, ops: 2000},
@@ -72,12 +73,20 @@ var mutations = []mutation{
 	{rule: rule.OrderKept, shows: `^strategy`, plan: scenario, play: func(*Plan) []Op { return lookalikes(twoSame, fieldsSwapped, slotsSame, slotsSwapped) }},
 	{rule: rule.SpecialIDs, shows: `^strategy`, plan: scenario, play: func(*Plan) []Op { return lookalikes(plainID, prototypeID, noID, otherID) }},
 	{rule: rule.EditorsFields, shows: `^strategy`, plan: scenario, play: func(*Plan) []Op { return lookalikes(twoSame, collapsedCondition) }},
+	{rule: rule.PricesFlushed, shows: oldBars, plan: loggedIn, play: func(*Plan) []Op { return oldDatabases() }},
+	{rule: rule.OutlivedFlushed, shows: oldBars, plan: loggedIn, play: lateBuild},
+	{rule: rule.TablesAsked, shows: oldBars, plan: loggedIn, play: func(*Plan) []Op { return oldTables() }},
+	{rule: rule.RestatedUnproven, shows: oldBars, plan: loggedOut, play: func(*Plan) []Op { return oldMemory() }},
+	{rule: rule.RestartNoticed, shows: oldBars, plan: loggedOut, play: func(*Plan) []Op { return restarted() }},
 	{rule: rule.AdminClears, shows: oldBars, plan: scenario, play: func(*Plan) []Op { return staleBars() }},
 }
 
 func editing(p *Plan) {
 	p.Calms, p.Mix = false, Mix{"run": 60, "edit": 12, "tag": 3, "bot-sanity": 10, "delete": 1, "restore": 3, "create": 1}
 }
+
+// around has writes that Warmfront does not see.
+func around(p *Plan) { p.Workers, p.Revision = 1, 300*time.Millisecond }
 
 func slowEditing(p *Plan) {
 	editing(p)
@@ -234,13 +243,19 @@ func isAsked(t *testing.T, r rule.Rule) (asked bool) {
 // ruleNames gives every rule's name in the source, and what it is called in WARMFRONT_WITHOUT.
 func ruleNames(t *testing.T) map[string]string {
 	t.Helper()
-	source, err := os.ReadFile(filepath.Join("..", "..", "keying", "rule", "rule.go"))
-	if err != nil {
-		t.Fatal(err)
+	files, err := filepath.Glob(filepath.Join("..", "..", "keying", "rule", "*.go"))
+	if err != nil || len(files) == 0 {
+		t.Fatal("the rules' source is not found", err)
 	}
 	names := map[string]string{}
-	for _, found := range regexp.MustCompile(`(\w+) +Rule = "(.*)"`).FindAllStringSubmatch(string(source), -1) {
-		names[found[1]] = found[2]
+	for _, file := range files {
+		source, err := os.ReadFile(file)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, found := range regexp.MustCompile(`(\w+) +Rule = "(.*)"`).FindAllStringSubmatch(string(source), -1) {
+			names[found[1]] = found[2]
+		}
 	}
 	return names
 }

@@ -16,10 +16,6 @@ func editOf(replica, bot, strategy int) Op {
 	}
 }
 
-func getOf(kind string, replica int, path string) Op {
-	return Op{Kind: kind, Replica: replica, Method: http.MethodGet, Path: path, Check: true}
-}
-
 func batchOf(replica, limit int) Op {
 	return Op{
 		Kind: "batch", Replica: replica, Method: http.MethodPost, Path: "/api/candles/batch",

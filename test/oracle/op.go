@@ -141,7 +141,9 @@ func (m *maker) op(kind string) Op {
 		if m.Fresh { // one must stay: of what Redis has lost while all restart nobody can know
 			op.Replica = 0
 		}
-	case "flush", "memory-lost":
+	case "flush":
+	case "memory-lost":
+		op.TookMS = one(m, 0, 300, 1200)
 	case "evict":
 		op.Key = one(m, "notices", "writes", "replicas", "seq", "meta")
 	case "sync":

@@ -157,7 +157,13 @@ func (r *run) do(ctx context.Context, op Op) error {
 	case "sync":
 		return r.world.sync(op.Mode, time.Duration(op.TookMS)*time.Millisecond)
 	case "memory-lost":
-		return r.world.send(http.MethodPost, "/__test/restart", struct{}{}, nil)
+		return r.world.send(http.MethodPost, "/__test/restart", map[string]int{"downMs": op.TookMS}, nil)
+	case "busy": // it computes, and answers nobody
+		return r.world.send(http.MethodPost, "/__test/busy", map[string]int{"ms": op.TookMS}, nil)
+	case "slow-build": // of the next price database
+		return r.world.send(http.MethodPost, "/__test/busy", map[string]int{"buildMs": op.TookMS}, nil)
+	case "current":
+		return r.current(ctx, op)
 	case "pause": // of a scenario: until time has passed for all that waits for it
 		return r.pause(ctx, time.Duration(op.TookMS)*time.Millisecond)
 	case "settled":

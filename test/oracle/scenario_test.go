@@ -8,25 +8,6 @@ import (
 // Where the lack of a rule shows only after several things in a certain order, random operations would
 // take too long. These are such orders; what they are answered is checked as everything is.
 
-func runOf(replica, bot int, mode string) Op {
-	return Op{
-		Kind: "run", Replica: replica, Method: "POST", Path: "/api/bots/" + botID(bot) + "/run-backtest",
-		Body: map[string]any{"mode": mode}, Check: true,
-	}
-}
-
-func optimizeOf(replica int, bots ...int) Op {
-	var ids []string
-	for _, bot := range bots {
-		ids = append(ids, botID(bot))
-	}
-	return Op{Kind: "optimize", Replica: replica, Method: "POST", Path: "/api/correlation/optimize", Body: map[string]any{"botIds": ids}, Check: true}
-}
-
-func adhocOf(strategy int) Op {
-	return Op{Kind: "adhoc", Method: "POST", Path: "/api/backtest", Strategy: &strategy, Body: map[string]any{"mode": "CC"}, Check: true}
-}
-
 func posted(kind, path string, body map[string]any) Op {
 	return Op{Kind: kind, Replica: 1, Method: "POST", Path: path, Body: body}
 }
@@ -114,4 +95,9 @@ func otherBenchmarks() (ops []Op) {
 		ops = append(ops, other, runOf(0, bot, "CC"), runOf(1, bot, "OO"), runOf(0, bot, "CC"))
 	}
 	return renumbered(ops)
+}
+
+// busyServer: a bot is changed around Warmfront, and the server has no time to say so.
+func busyServer() []Op {
+	return repeated(1, runOf(0, 0, "CC"), runOf(0, 0, "CC"), editOf(-1, 0, 1), Op{Kind: "busy", TookMS: 8000}, pause(5000), runOf(0, 0, "CC"))
 }

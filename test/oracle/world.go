@@ -50,8 +50,11 @@ func (s Settings) botLate() time.Duration {
 	if s.Revision >= time.Hour {
 		return 0
 	}
-	return s.Revision + slack
+	return s.revisionMax() + slack
 }
+
+// revisionMax is REVISION_MAX: how long a bot is believed to be as it was while the server is too busy to say.
+func (s Settings) revisionMax() time.Duration { return max(s.Revision, time.Second) }
 
 func (s Settings) env(redis string) harness.Env {
 	env := harness.Env{
@@ -213,9 +216,11 @@ func (w *World) tellRedis(command string) error {
 	}
 	defer c.Close()
 	_ = c.SetDeadline(time.Now().Add(5 * time.Second))
-	_, err = c.Write([]byte(command + "\r\n"))
-	if err == nil {
+	if _, err = c.Write([]byte(command + "\r\n")); err == nil {
 		_, err = c.Read(make([]byte, 16))
+	}
+	if harness.IsCut(err) {
+		return nil // it was stopped just now
 	}
 	return err
 }
@@ -244,6 +249,10 @@ func (w *World) send(method, path string, body, into any) error {
 	ctx, cancel := context.WithTimeout(context.Background(), 30*time.Second)
 	defer cancel()
 	a, err := harness.Send(ctx, w.control, req)
+	for harness.IsCut(err) && ctx.Err() == nil { // it is being restarted
+		time.Sleep(10 * time.Millisecond)
+		a, err = harness.Send(ctx, w.control, req)
+	}
 	if err != nil {
 		return err
 	}

@@ -1,5 +1,6 @@
 // The price databases that the engine has built: bars by ticker, for the tickers of a strategy. They live as
 // long as the process. Nothing clears them, and only others push them out (trap 16).
+import { setTimeout as sleep } from 'node:timers/promises'
 import { trap } from './settings.mjs'
 
 const room = 50
@@ -8,7 +9,7 @@ const names = (tickers) => [...new Set(tickers)].sort()
 
 export class PriceDatabases {
   constructor(market, history) {
-    Object.assign(this, { market, history, built: new Map() })
+    Object.assign(this, { market, history, built: new Map(), slowMs: 0 })
   }
 
   // open gives the database for the tickers, with its key; fresh reads the files and keeps nothing.
@@ -28,7 +29,10 @@ export class PriceDatabases {
   // build reads each ticker's bars. One whose file can't be read is left out, and nobody is told.
   async build(tickers, barsOf) {
     const bars = {}
+    const { slowMs } = this
+    this.slowMs = 0
     for (const t of names(tickers)) bars[t] = await Promise.resolve(barsOf(t)).catch(() => [])
+    if (slowMs) await sleep(slowMs)
     return bars
   }
 

@@ -2,7 +2,7 @@
 import express from 'express'
 import { hold } from './record.mjs'
 
-export function levers({ recorder, store, sync, prices, oracle, access, restart, fresh }) {
+export function levers({ recorder, store, sync, prices, oracle, access, databases, listening, restart, fresh }) {
   const r = express.Router()
   r.use((req, _, next) => { recorder.sockets.delete(req.socket); next() }) // a restart does not cut who moves levers
   r.use(express.json({ limit: '50mb' }))
@@ -15,16 +15,18 @@ export function levers({ recorder, store, sync, prices, oracle, access, restart,
     const started = sync.start(req.body)
     res.status(started ? 202 : 409).json({ started })
   })
-  // Every connection is cut, with what was under way on it.
-  r.post('/restart', async (_, res) => {
+  // Every connection is cut, with what was under way on it, and for downMs nobody listens.
+  r.post('/restart', async (req, res) => {
     for (const socket of recorder.sockets) socket.destroy()
+    if (req.body?.downMs) await listening.gone(req.body.downMs)
     await restart()
     res.json({ success: true })
   })
-  // Holds the thread for ms from now on, or for so long during each backtest.
+  // Holds the thread for ms from now on, or for so long during each backtest; the next price database is slow to build.
   r.post('/busy', (req, res) => {
-    const { ms = 0, backtestMs = recorder.cpuMs } = req.body
+    const { ms = 0, backtestMs = recorder.cpuMs, buildMs = 0 } = req.body
     recorder.cpuMs = backtestMs
+    databases.slowMs = buildMs
     res.json({ success: true })
     if (ms) res.on('finish', () => setImmediate(() => hold(ms)))
   })

@@ -2,6 +2,7 @@
 import fs from 'node:fs'
 import http from 'node:http'
 import path from 'node:path'
+import { setTimeout as sleep } from 'node:timers/promises'
 import compression from 'compression'
 import cors from 'cors'
 import express from 'express'
@@ -51,10 +52,20 @@ async function restart() {
   await market.restart()
 }
 
+// listening lets nobody connect for a while, on the same port again after it.
+const listening = {
+  async gone(ms) {
+    const { port, address } = this.server.address()
+    this.server.close()
+    await sleep(ms)
+    await new Promise((resolve) => this.server.listen(port, address, resolve))
+  },
+}
+
 const app = express()
 app.set('trust proxy', 1)
 const oracle = new Oracle(history, compute)
-app.use('/__test', levers({ recorder, store, sync, prices, oracle, access, restart, fresh: (ask) => (ask.at ? pastOf(history, ask.at) : compute).fresh(ask) }))
+app.use('/__test', levers({ recorder, store, sync, prices, oracle, access, databases, listening, restart, fresh: (ask) => (ask.at ? pastOf(history, ask.at) : compute).fresh(ask) }))
 app.use(recorder.middleware())
 app.use(helmet())
 app.use(cors({ origin: settings.origins, credentials: true }))
@@ -72,6 +83,7 @@ if (trap('spa-for-unknown')) {
 }
 
 const server = http.createServer(app)
+listening.server = server
 websocket(server)
 server.listen(settings.port, settings.host, () => {
   console.log(`upstream listening on http://${settings.host}:${server.address().port}`)
