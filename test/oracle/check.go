@@ -142,8 +142,15 @@ func (c *checker) check(op Op, a *harness.Answer, before, after time.Time) {
 		q.Away = behindTTL.Milliseconds()
 	}
 	c.asks <- pending{op, a, q}
-	if lacksCORS(op, a) {
-		w := &Wrong{Op: op, Answer: a, Asked: q, Verdict: verdict{Why: []string{"no CORS fields for its Origin"}}, Before: c.before(q)}
+	why := ""
+	switch {
+	case lacksCORS(op, a):
+		why = "no CORS fields for its Origin"
+	case op.Refused && a.Status == http.StatusOK:
+		why = "the server would have refused this caller"
+	}
+	if why != "" {
+		w := &Wrong{Op: op, Answer: a, Asked: q, Verdict: verdict{Why: []string{why}}, Before: c.before(q)}
 		c.mu.Lock()
 		defer c.mu.Unlock()
 		c.foundLocked(w)

@@ -78,6 +78,8 @@ var mutations = []mutation{
 	{rule: rule.TablesAsked, shows: oldBars, plan: loggedIn, play: func(*Plan) []Op { return oldTables() }},
 	{rule: rule.RestatedUnproven, shows: oldBars, plan: loggedOut, play: func(*Plan) []Op { return oldMemory() }},
 	{rule: rule.RestartNoticed, shows: oldBars, plan: loggedOut, play: func(*Plan) []Op { return restarted() }},
+	{rule: rule.RouteProven, shows: `refused`, plan: anyAccess, play: func(*Plan) []Op { return protected() }},
+	{rule: rule.RefusalShared, shows: `refused`, plan: anyAccess, play: func(*Plan) []Op { return becomesProtected() }},
 	{rule: rule.AdminClears, shows: oldBars, plan: scenario, play: func(*Plan) []Op { return staleBars() }},
 }
 

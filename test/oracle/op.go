@@ -27,6 +27,8 @@ type Op struct {
 	TookMS   int            `json:"tookMs,omitempty"`
 	Key      string         `json:"key,omitempty"` // of Redis, which loses it
 	Check    bool           `json:"check,omitempty"`
+	Admin    bool           `json:"admin,omitempty"`   // sent with an admin's token
+	Refused  bool           `json:"refused,omitempty"` // the server would let nobody in particular have this
 }
 
 // A Mix says how often which kind of operation comes, relative to the others.

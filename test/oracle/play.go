@@ -160,6 +160,8 @@ func (r *run) do(ctx context.Context, op Op) error {
 		return r.world.send(http.MethodPost, "/__test/restart", map[string]int{"downMs": op.TookMS}, nil)
 	case "busy": // it computes, and answers nobody
 		return r.world.send(http.MethodPost, "/__test/busy", map[string]int{"ms": op.TookMS}, nil)
+	case "access": // from now on it is protected in that way
+		return r.world.send(http.MethodPost, "/__test/access", map[string]string{"style": op.Mode}, nil)
 	case "slow-build": // of the next price database
 		return r.world.send(http.MethodPost, "/__test/busy", map[string]int{"buildMs": op.TookMS}, nil)
 	case "current":

@@ -20,7 +20,7 @@ func (r *run) request(op Op) (harness.Request, error) {
 	if op.Header != "" {
 		req.Header = append(req.Header, strings.Split(op.Header, "\n")...)
 	}
-	if strings.HasPrefix(op.Path, "/api/admin/") || op.Path == "/api/download" {
+	if op.Admin || strings.HasPrefix(op.Path, "/api/admin/") || op.Path == "/api/download" {
 		req.Header = append(req.Header, "Authorization: Bearer "+r.world.token)
 	}
 	if op.Raw != "" {

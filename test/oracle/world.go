@@ -7,6 +7,7 @@ package oracle
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -30,6 +31,7 @@ type Settings struct {
 	SyncTook    time.Duration // about how long syncs take
 	Admin       bool          // Warmfront has an admin's login
 	Fresh       bool          // what is kept for long must be equal to a fresh computation
+	Access      string        // ACCESS; empty: public
 	Without     string        // the protective rules that are taken out, with commas between
 }
 
@@ -59,7 +61,7 @@ func (s Settings) revisionMax() time.Duration { return max(s.Revision, time.Seco
 func (s Settings) env(redis string) harness.Env {
 	env := harness.Env{
 		"REDIS_URL": redis, "DATA_DATE_INTERVAL": s.Interval.String(), "SYNC_SETTLE": s.Settle.String(),
-		"PROVISIONAL_TTL": s.Provisional.String(), "REVISION_INTERVAL": s.Revision.String(), "REVISION_MAX": (s.Revision + time.Second).String(), "ACCESS": "public",
+		"PROVISIONAL_TTL": s.Provisional.String(), "REVISION_INTERVAL": s.Revision.String(), "REVISION_MAX": (s.Revision + time.Second).String(), "ACCESS": cmp.Or(s.Access, "public"),
 		"AUDIT_RATE": "0", "LOG_LEVEL": "warn",
 	}
 	if s.Admin {
