@@ -1,6 +1,7 @@
 package oracle
 
 import (
+	"fmt"
 	"slices"
 	"strings"
 )
@@ -36,9 +37,19 @@ func staleBars() []Op {
 		[]Op{
 			runOf(0, 0, "CC"), runOf(0, 0, "CC"),
 			posted("invalidate", "/api/admin/cache/invalidate", map[string]any{}),
-			runOf(0, 0, "CC"), runOf(1, 0, "CC"),
 		},
+		pushedOut(), []Op{runOf(0, 0, "CC"), runOf(1, 0, "CC")},
 	)...)
+}
+
+// pushedOut has the server build so many price databases that none of before is left.
+func pushedOut() (ops []Op) {
+	for i := range 50 {
+		ticker := fmt.Sprint("ZZ", i)
+		ops = append(ops, Op{Kind: "push-out", Replica: -1, Method: "POST", Path: "/api/backtest",
+			Raw: `{"payload":"{\"id\":\"p\",\"kind\":\"position\",\"positions\":[\"` + ticker + `\"]}","benchmarkTicker":"` + ticker + `"}`})
+	}
+	return ops
 }
 
 // oldRows: a correlation of rows from before a restatement, which go when the bots are run in another
