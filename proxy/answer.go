@@ -54,8 +54,8 @@ type cacheStatus struct {
 func (p *Proxy) answer(w http.ResponseWriter, a *ask, res *result, joined bool) {
 	a.waited = res.took
 	switch {
-	case res.entry != nil && res.tier == redisTier:
-		p.answerEntry(w, a, res.entry, hit, redisTier, cacheStatus{collapsed: joined})
+	case res.entry != nil && res.tier != upstreamTier:
+		p.answerEntry(w, a, res.entry, hit, res.tier, cacheStatus{collapsed: joined})
 	case res.entry != nil:
 		how := miss
 		if a.mode == refreshOnly {

@@ -96,7 +96,7 @@ func (p *Proxy) intercept(w http.ResponseWriter, r *http.Request, route *keying.
 		return
 	}
 	if a.sure {
-		if e, ok := p.memory.Get(a.key); ok && p.isUsable(a, e) && p.may(a, e) && p.audit.believes(e) {
+		if e := p.rememberedEntry(a); e != nil {
 			p.answerEntry(w, a, e, hit, memoryTier, cacheStatus{})
 			return
 		}
@@ -115,6 +115,15 @@ func (p *Proxy) intercept(w http.ResponseWriter, r *http.Request, route *keying.
 		panic(http.ErrAbortHandler) // the client has left; returning would answer 200
 	}
 	p.answer(w, a, res, joined)
+}
+
+// rememberedEntry gives the answer that memory has for the request, if it may be served as a hit; nil otherwise.
+func (p *Proxy) rememberedEntry(a *ask) *store.Entry {
+	e, ok := p.memory.Get(a.key)
+	if !ok || !p.isUsable(a, e) || !p.may(a, e) || !p.audit.believes(e) {
+		return nil
+	}
+	return e
 }
 
 // isUsable reports whether a stored answer may be served as a hit. A restart of the server may have made true what
@@ -142,9 +151,13 @@ func (p *Proxy) flightKey(a *ask) string {
 	return fmt.Sprint("unsure ", company, a.key, a.epochs, a.cutOff, p.board.Epoch(board.Data, ""))
 }
 
-// load is what one flight does for all who wait: Redis first, then the server.
+// load is what one flight does for all who wait: Redis first, then the server. Memory is looked at again, for a flight may
+// have ended between this request's look and its own flight's begin.
 func (p *Proxy) load(ctx context.Context, a *ask) *result {
 	if a.sure {
+		if e := p.rememberedEntry(a); e != nil {
+			return &result{entry: e, tier: memoryTier}
+		}
 		if e := p.sharedEntry(ctx, a); e != nil {
 			return &result{entry: e, tier: redisTier}
 		}
