@@ -44,7 +44,7 @@ export class Recorder {
       this.total++
       const entry = { method: req.method, url: req.originalUrl, rawHeaders: req.rawHeaders, bodySha256: '', bodyLength: 0 }
       this.requests.push(entry)
-      if (this.requests.length > 200) this.requests.shift()
+      if (this.requests.length > 5000) this.requests.shift()
       const hash = crypto.createHash('sha256')
       const push = req.push.bind(req)
       req.push = (chunk, encoding) => {
