@@ -9,6 +9,7 @@ import (
 
 // Each of these servers answers a question about a bot that can't exist as one that protects nothing does.
 func TestProtectedServersAreNeverAnsweredFor(t *testing.T) {
+	t.Parallel()
 	const unauthorized, forbidden, hidden = 401, 403, 404
 	for style, c := range map[string]struct {
 		nobody, other int // what the server says to who shows nothing, and to B

@@ -6,6 +6,7 @@ import (
 )
 
 func TestCorrelationThatNamesADeletedBotIsKeptUntilTheBotIsThere(t *testing.T) {
+	t.Parallel()
 	up := upstream(t)
 	w := warmfront(t, up.URL, nil)
 	valid := func(want string, bots int) {
