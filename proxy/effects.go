@@ -32,6 +32,9 @@ const (
 // nor a trailing slash, and decodes only parameters (contract, trap 12). A path that could be a write in some other
 // reading (decoded, cleaned) counts as one to all bots.
 func effectOf(method, escapedPath string) effect {
+	if method == http.MethodConnect {
+		return effect{} // Node closes the connection, and no handler runs
+	}
 	e := effectAt(method, escapedPath)
 	if e.kind != noEffect || !strings.Contains(escapedPath, "%") && !strings.Contains(escapedPath, "//") && !strings.Contains(escapedPath, "/.") {
 		return e

@@ -39,6 +39,7 @@ func TestEffectsAreSeenInEverySpelling(t *testing.T) {
 		{"POST", "/api/admin/sync-schedule/run-now", data(startsSync)}, {"PUT", "/api/admin/sync-schedule", effect{}},
 		{"POST", "/api/admin/sync-schedule/kill", data(startsSync)}, {"POST", "/api/admin/tickers/cleanup-inactive", data(startsSync)},
 		{"POST", "/api/tickers/registry/download", data(startsSync)}, {"POST", "/api/tickers/download-specific/", data(startsSync)},
+		{"CONNECT", "/api/download", effect{}}, {"CONNECT", "/api//bots/b1", effect{}}, {"CONNECT", "/api/waitlist/stats", effect{}},
 		{"POST", "/api/download", data(startsSync)}, {"DELETE", "/api/download/x", data(startsSync)}, {"GET", "/api/download/x", effect{}},
 	} {
 		if got := effectOf(c.method, c.target); got != c.want {

@@ -59,35 +59,49 @@ func readsBody(sent http.Header) bool {
 	if len(types) != 1 || len(codings) > 1 || len(codings) == 1 && codings[0] != "" && !strings.EqualFold(codings[0], "identity") {
 		return false
 	}
-	return isJSONType(types[0])
+	charset, ok := jsonType(types[0])
+	return ok && strings.EqualFold(charset, "utf-8")
 }
 
-// isJSONType reports whether value is application/json in UTF-8 to the parsers of media types that Express uses
-// (media-typer and content-type). They take spaces where RFC 9110 has them, but neither a TAB nor an empty parameter.
-func isJSONType(value string) bool {
-	media, rest, hasParameters := strings.Cut(value, ";")
-	if !strings.EqualFold(strings.Trim(media, " "), "application/json") {
+// takesBody reports whether the server's body parser takes a body with these fields: then no handler runs before the
+// body is whole, in whatever charset and coding it is. Those that it does not know it refuses, with 415. Of several
+// types Node reads the first.
+func takesBody(sent http.Header) bool {
+	types := sent["Content-Type"]
+	if len(types) == 0 {
 		return false
 	}
+	_, ok := jsonType(types[0])
+	return ok
+}
+
+// jsonType reports whether value is application/json to the parsers of media types that Express uses (media-typer and
+// content-type), and in which charset. They take spaces where RFC 9110 has them, but neither a TAB nor an empty parameter.
+// With several charsets it gives one that is not UTF-8, if there is one.
+func jsonType(value string) (charset string, ok bool) {
+	media, rest, hasParameters := strings.Cut(value, ";")
+	if strings.ToLower(strings.Trim(media, " ")) != "application/json" { // EqualFold takes ſ for s
+		return "", false
+	}
+	charset = "utf-8"
 	for hasParameters {
 		var name, given string
-		var ok bool
-		if name, given, rest, ok = cutParameter(rest); !ok || strings.EqualFold(name, "charset") && !strings.EqualFold(given, "utf-8") {
-			return false
+		if name, given, rest, ok = cutParameter(rest); !ok || rest != "" && rest[0] != ';' {
+			return "", false
+		}
+		if strings.EqualFold(name, "charset") && strings.EqualFold(charset, "utf-8") {
+			charset = given
 		}
 		if rest == "" {
-			return true
-		}
-		if rest[0] != ';' {
-			return false
+			break
 		}
 		rest = rest[1:]
 	}
-	return true
+	return charset, true
 }
 
 // cutParameter takes a parameter of a media type off s, which begins after its semicolon: *SP token *SP "=" *SP
-// ( token / quoted-string ) *SP. A value with bytes outside of ASCII is not taken.
+// ( token / quoted-string ) *SP.
 func cutParameter(s string) (name, value, rest string, ok bool) {
 	name, s = cutToken(strings.TrimLeft(s, " "))
 	s, ok = strings.CutPrefix(strings.TrimLeft(s, " "), "=")
@@ -104,10 +118,10 @@ func cutParameter(s string) (name, value, rest string, ok bool) {
 		switch c := s[i]; {
 		case c == '"':
 			return name, unquoted.String(), strings.TrimLeft(s[i+1:], " "), true
-		case c < ' ' || c > '~':
+		case c < ' ' || c == 0x7f:
 			return "", "", "", false
 		case c == '\\':
-			if i++; i == len(s) || s[i] < ' ' || s[i] > '~' {
+			if i++; i == len(s) || s[i] < ' ' || s[i] == 0x7f {
 				return "", "", "", false
 			}
 			unquoted.WriteByte(s[i])

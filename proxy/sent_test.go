@@ -51,23 +51,28 @@ func TestOnlyWhatTheServersBodyParserReadsAsJSONIsKeyed(t *testing.T) {
 	}
 }
 
-// The expressions of media-typer 0.3.0, which type-is reads a request's Content-Type with; less what is not ASCII.
+// The expressions of media-typer 0.3.0, which type-is reads a request's Content-Type with, byte for character.
 var (
 	mediaType  = regexp.MustCompile(`^ *([A-Za-z0-9][A-Za-z0-9!#$&^_-]{0,126})/([A-Za-z0-9][A-Za-z0-9!#$&^_.+-]{0,126}) *$`)
-	parameter  = "; *([!#$%&'*+\\-.0-9A-Z^_`a-z|~]+) *= *(\"(?:[ !\\x23-\\x5b\\x5d-\\x7e]|\\\\[\\x20-\\x7e])*\"|[!#$%&'*+\\-.0-9A-Z^_`a-z|~]+) *"
+	parameter  = "; *([!#$%&'*+\\-.0-9A-Z^_`a-z|~]+) *= *(\"(?:[ !\\x23-\\x5b\\x5d-\\x7e\\x80-\\xff]|\\\\[\\x20-\\x7e\\x80-\\xff])*\"|[!#$%&'*+\\-.0-9A-Z^_`a-z|~]+) *"
 	parameters = regexp.MustCompile("^(?:" + parameter + ")*$")
 	one        = regexp.MustCompile(parameter)
 	escape     = regexp.MustCompile(`\\(.)`)
 )
 
-// readAsUTF8JSON is isJSONType as the server's parsers have it.
-func readAsUTF8JSON(value string) bool {
+// readAsJSON is jsonType as the server's parsers have it.
+func readAsJSON(value string) (taken, inUTF8 bool) {
+	characters := make([]rune, len(value))
+	for i := range characters {
+		characters[i] = rune(value[i])
+	}
+	value = string(characters)
 	media, rest, found := strings.Cut(value, ";")
 	if found {
 		rest = ";" + rest
 	}
 	if m := mediaType.FindStringSubmatch(media); m == nil || !strings.EqualFold(m[1]+"/"+m[2], "application/json") || !parameters.MatchString(rest) {
-		return false
+		return false, false
 	}
 	for _, m := range one.FindAllStringSubmatch(rest, -1) {
 		given := m[2]
@@ -75,22 +80,24 @@ func readAsUTF8JSON(value string) bool {
 			given = escape.ReplaceAllString(given[1:len(given)-1], "$1")
 		}
 		if strings.EqualFold(m[1], "charset") && !strings.EqualFold(given, "utf-8") {
-			return false
+			return true, false
 		}
 	}
-	return true
+	return true, true
 }
 
 func FuzzMediaTypeIsReadAsTheServerDoes(f *testing.F) {
 	for _, value := range []string{
 		"application/json", " application/json ; charset=utf-8", "application/json;", "application/json;\tcharset=utf-8",
 		`application/json; a="b;\"c"; charset="utf-8"`, "application/json; charset=utf-8; charset=latin1", "application/json;;", "text/json", `application/json; a="b"c=d`,
+		"application/j\u017fon", "application/json; a=\"\xe9\\\xff\"", "application/json; a=\xe9",
 	} {
 		f.Add(value)
 	}
 	f.Fuzz(func(t *testing.T, value string) {
-		if got, want := isJSONType(value), readAsUTF8JSON(value); got != want {
-			t.Errorf("%q: read as JSON %v, want %v", value, got, want)
+		h := http.Header{"Content-Type": {value}}
+		if taken, inUTF8 := readAsJSON(value); takesBody(h) != taken || readsBody(h) != inUTF8 {
+			t.Errorf("%q: taken %v, read as JSON %v; want %v, %v", value, takesBody(h), readsBody(h), taken, inUTF8)
 		}
 	})
 }

@@ -83,7 +83,7 @@ func (w *writing) hold(rw http.ResponseWriter, r *http.Request) (held *http.Requ
 		return r, w.whole() == nil
 	}
 	held = r.WithContext(r.Context())
-	if readsBody(endToEnd(r.Header)) {
+	if takesBody(endToEnd(r.Header)) {
 		held.Body = &heldBody{ReadCloser: r.Body, left: r.ContentLength, whole: w.whole}
 		return held, true
 	}

@@ -45,6 +45,7 @@ func TestWriteCountsFromWhenItsBodyIsWhole(t *testing.T) {
 		{"as long as announced", 4, "application/json", "abcd", "ab begin cd end"},
 		{"as long as announced, and read in one go", 2, "application/json", "ab", "begin ab end"},
 		{"without a length", -1, "application/json", "abcd", "ab begin cd end"},
+		{"in another charset", 4, "application/json; charset=utf-16", "abcd", "ab begin cd end"},
 		{"not read by the server's parser", 4, "text/plain", "abcd", "begin ab cd end"},
 		{"shorter than announced", 6, "application/json", "abcd", "ab cd"},
 		{"none", 0, "application/json", "", "begin end"},
