@@ -142,12 +142,18 @@ func (q *Request) force(body value) {
 	q.forced = forced.append(nil)
 }
 
+// maxVariant is how long a variant may be; a longer one is named by its hash. It is remembered, and whoever asks may
+// make it as long as a body can be.
+const maxVariant = 200
+
 func readRunBacktest(q *Request, in *input) error {
 	variant := value{kind: '['}
 	for _, name := range []string{"mode", "costBps", "benchmarkTicker"} {
 		variant.push(*in.body.get(name))
 	}
-	q.Variant = string(variant.append(nil))
+	if q.Variant = string(variant.append(nil)); len(q.Variant) > maxVariant {
+		q.Variant = hash([]byte(q.Variant))
+	}
 	if b := in.body.get("benchmarkTicker"); b.kind == '"' {
 		q.Benchmark = strings.Clone(b.text)
 	} else {
@@ -198,8 +204,12 @@ func (q *Request) correlates(in *input) {
 	q.Today = period.kind != '"' || period.text != "full"
 }
 
-// maxBots bounds the revisions that one request can make us ask for.
-const maxBots = 1000
+const (
+	// maxBots bounds the revisions that one request can make us ask for.
+	maxBots = 1000
+	// maxBotID bounds the ids that it may make up, in bytes: that there is no bot of that name is remembered.
+	maxBotID = 512
+)
 
 // names adds the bots that a field lists, in its order.
 func (q *Request) names(in *input, field string) error {
@@ -211,7 +221,7 @@ func (q *Request) names(in *input, field string) error {
 		return faulty("bots", "more than %d bots", maxBots)
 	}
 	for _, id := range list.kids {
-		if id.kind != '"' || !validBot(id.text) {
+		if id.kind != '"' || len(id.text) > maxBotID || !validBot(id.text) {
 			return faulty("bots", "%s holds what is not a bot's id", field)
 		}
 		q.Bots = append(q.Bots, strings.Clone(id.text))

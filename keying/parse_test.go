@@ -155,6 +155,7 @@ func TestWhatCannotBeReadInOneWayIsNotKeyed(t *testing.T) {
 		{"correlation-optimize", "", "", `{}`, "bots"}, {"correlation-optimize", "", "", `{"botIds":[1]}`, "bots"}, {"correlation-optimize", "", "", `{"botIds":["trash","a"]}`, "bots"},
 		{"correlation-optimize", "", "", `{"botIds":[""]}`, "bots"}, {"correlation-recommend", "", "", `{"candidateBotIds":{}}`, "bots"},
 		{"correlation-recommend", "", "", `{"candidateBotIds":[],"currentBotIds":null}`, "bots"},
+		{"correlation-optimize", "", "", `{"botIds":["a","` + strings.Repeat("b", maxBotID+1) + `"]}`, "bots"},
 		{"correlation-optimize", "", "", `{"botIds":[` + strings.Repeat(`"A",`, maxBots) + `"A"]}`, "bots"},
 	} {
 		q, err := route(t, c.name).Parse(c.param, c.query, []byte(c.body), ByOrder)

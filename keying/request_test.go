@@ -80,6 +80,19 @@ func TestAVariantIsModeCostsAndBenchmark(t *testing.T) {
 	}
 }
 
+// What is remembered of requests must not grow with them.
+func TestVariantOrTickerAsLongAsABodyIsNotRememberedInFull(t *testing.T) {
+	long := strings.Repeat("A", 1<<16)
+	a, b := ask(t, "run-backtest", "b", "", `{"mode":"`+long+`"}`), ask(t, "run-backtest", "b", "", `{"mode":"`+long+`","costBps":6}`)
+	if len(a.Variant) > maxVariant || a.Variant == b.Variant {
+		t.Errorf("variants of %d and %d bytes, equal %v; want two short ones", len(a.Variant), len(b.Variant), a.Variant == b.Variant)
+	}
+	q := ask(t, "candles-batch", "", "", `{"tickers":["`+long+`","SPY"]}`)
+	if uses := q.Uses(nil); !slices.Equal(uses, []string{"SPY"}) {
+		t.Errorf("uses %d tickers; want SPY only", len(uses))
+	}
+}
+
 func TestBotsAreNamedInTheOrderOfTheRequest(t *testing.T) {
 	q := ask(t, "correlation-recommend", "", "", `{"currentBotIds":["z","a"],"candidateBotIds":["m","z"]}`)
 	if want := []string{"z", "a", "m", "z"}; !slices.Equal(q.Bots, want) || q.Bot != "" {

@@ -112,15 +112,19 @@ func ascii(s string) bool {
 // trim removes what String.prototype.trim removes, of ASCII.
 func trim(s string) string { return strings.Trim(s, " \t\n\v\f\r") }
 
-// maxUses bounds how many tickers of a strategy are named.
-const maxUses = 8
+const (
+	// maxUses bounds how many tickers of a strategy are named.
+	maxUses = 8
+	// maxTicker is how long one may be to be named: the server is asked for it, in a target that Node must take.
+	maxTicker = 20
+)
 
 // Uses names some of the tickers that the answer depends on: the request's own, those of the strategy in
 // its body, and those of its saved bots, whose revisions are parallel to q.Bots.
 func (q *Request) Uses(revs []Revision) []string {
 	list := q.uses
 	for _, t := range q.Tickers[:min(len(q.Tickers), maxUses)] {
-		if t = cleanTicker(t); t != "" {
+		if t = cleanTicker(t); t != "" && len(t) <= maxTicker {
 			list = append(list, t)
 		}
 	}
@@ -155,7 +159,7 @@ func tickersIn(v *value, list []string) []string {
 
 func addTicker(list []string, v *value) []string {
 	t := v.text
-	if v.kind != '"' || t == "" || len(t) > 20 || t == "Empty" || cleanTicker(t) != strings.ToUpper(t) || len(list) >= maxUses {
+	if v.kind != '"' || t == "" || len(t) > maxTicker || t == "Empty" || cleanTicker(t) != strings.ToUpper(t) || len(list) >= maxUses {
 		return list
 	}
 	if t = strings.ToUpper(t); slices.Contains(list, t) {

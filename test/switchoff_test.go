@@ -72,3 +72,20 @@ func TestStalledBodyInAnotherCodingSwitchesNothingOff(t *testing.T) {
 		hitsGoOn(t, fmt.Sprintf("while %q is stalled", header), one, two)
 	}
 }
+
+// Tickers in use are looked at regularly, with a target that Node takes.
+func TestTickerAsLongAsABodySwitchesNothingOff(t *testing.T) {
+	t.Parallel()
+	up := upstream(t)
+	w := warmfront(t, up.URL, harness.Env{"DATA_DATE_INTERVAL": "200ms"})
+	expect(t, post(t, w.URL+runPath, `{}`), 200, "X-Cache: MISS")
+	post(t, w.URL+"/api/candles/batch", `{"tickers":["`+strings.Repeat("A", 8<<20)+`"]}`)
+	looked := func() int {
+		counts, err := up.Counts()
+		ok(t, err)
+		return counts.Routes["GET /api/candles/:ticker"]
+	}
+	for before := looked(); looked() < before+20 && !t.Failed(); {
+		hitsGoOn(t, "after a batch of one long ticker", w)
+	}
+}
