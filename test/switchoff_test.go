@@ -89,3 +89,20 @@ func TestTickerAsLongAsABodySwitchesNothingOff(t *testing.T) {
 		hitsGoOn(t, "after a batch of one long ticker", w)
 	}
 }
+
+// Node closes the connection over a head that is too long; the answer that says so must not get lost.
+func TestHeadThatIsTooLongForNodeSwitchesNothingOff(t *testing.T) {
+	t.Parallel()
+	up, r := upstream(t), redisServer(t)
+	w := warmfront(t, up.URL, harness.Env{"REDIS_URL": r.URL()})
+	expect(t, post(t, w.URL+runPath, `{}`), 200, "X-Cache: MISS")
+	for i := 0; i < 150 && !t.Failed(); i++ {
+		length := []int{20_000, 34_000, 70_000, 900_000}[i%4]
+		conn := dial(t, w.URL)
+		// All of it need not be read, nor its answer arrive.
+		_, _ = fmt.Fprint(conn, "POST /api/download HTTP/1.1\r\nHost: x\r\nContent-Length: 0\r\nX-Long: "+strings.Repeat("a", length)+"\r\n\r\n")
+		_, _ = http.ReadResponse(bufio.NewReader(conn), nil)
+		_ = conn.Close()
+		hitsGoOn(t, fmt.Sprintf("after a head of %d bytes", length), w)
+	}
+}
