@@ -46,7 +46,7 @@ func (n credentialNames) of(sent http.Header, rawQuery string) (c caller) {
 		if plain, err := url.QueryUnescape(name); err == nil {
 			name = plain
 		}
-		if looksLikeCredential(http.CanonicalHeaderKey(strings.ReplaceAll(name, "_", "-"))) {
+		if looksLikeCredential(name) {
 			c.query = append(c.query, pair)
 		}
 	}
@@ -54,9 +54,10 @@ func (n credentialNames) of(sent http.Header, rawQuery string) (c caller) {
 	return c
 }
 
-// looksLikeCredential goes by the words of a name in canonical form: Authorization, Cookie, X-Api-Key, Api-Token,
-// X-Auth-Token, X-Forwarded-User, Cf-Access-Jwt-Assertion and their like.
+// looksLikeCredential goes by the words of a name, however they are joined: Authorization, Cookie, X-Api-Key, api_key,
+// accessKey, X-Auth-Token, X-Forwarded-User, X-Forwarded-Email, Cf-Access-Jwt-Assertion and their like.
 func looksLikeCredential(name string) bool {
+	name = http.CanonicalHeaderKey(strings.ReplaceAll(strings.ReplaceAll(name, "_", "-"), ".", "-"))
 	switch name {
 	case "Cookie", "Cookie2":
 		return true
@@ -69,11 +70,14 @@ func looksLikeCredential(name string) bool {
 	for word := range strings.SplitSeq(name, "-") {
 		switch word {
 		case "Authorization", "Auth", "Authentication", "Authenticated", "Bearer", "Token", "Key", "Apikey", "Jwt", "Session", "Sessionid", "Sid",
-			"Secret", "Credential", "Credentials", "Password", "Passwd", "Signature", "Sig", "Cert", "User", "Userid", "Username", "Account", "Tenant":
+			"Secret", "Credential", "Credentials", "Password", "Passwd", "Signature", "Sig", "Cert", "User", "Userid", "Username", "Account", "Tenant",
+			"Email", "Identity", "Oidc", "Principal", "Dn":
 			return true
 		}
-		if strings.HasSuffix(word, "token") || strings.HasSuffix(word, "apikey") {
-			return true
+		for _, end := range []string{"token", "apikey", "accesskey", "authkey", "secretkey", "secret"} {
+			if strings.HasSuffix(strings.ToLower(word), end) {
+				return true
+			}
 		}
 	}
 	return false

@@ -15,6 +15,8 @@ func TestWhoAsksIsToldByEveryUsualCredential(t *testing.T) {
 		{"ApiKey", true}, {"X-Access-Token", true}, {"X-Amz-Security-Token", true}, {"X-Authorization", true}, {"X-Session-Id", true},
 		{"Cf-Access-Jwt-Assertion", true}, {"X-Forwarded-User", true}, {"Remote-User", true}, {"X-User-Id", true}, {"Ocp-Apim-Subscription-Key", true},
 		{"X-Client-Cert", true}, {"Signature", true}, {"X-AuthToken", true}, {"X-Desk", true}, {"X-Floor", true},
+		{"api_key", true}, {"x_api_key", true}, {"X.Api.Key", true}, {"user_id", true}, {"X-AccessKey", true}, {"X-ClientSecret", true},
+		{"X-Forwarded-Email", true}, {"X-Amzn-Oidc-Identity", true}, {"X-Ms-Client-Principal-Id", true}, {"X-Ssl-Client-Dn", true},
 		{"User-Agent", false}, {"Accept", false}, {"Accept-Encoding", false}, {"Content-Type", false}, {"Idempotency-Key", false},
 		{"Sec-Fetch-User", false}, {"Sec-WebSocket-Key", false}, {"X-Forwarded-For", false}, {"Origin", false}, {"Referer", false},
 		{"X-Requested-With", false}, {"X-Cache-Debug", false}, {"If-None-Match", false}, {"Traceparent", false}, {"Dnt", false},
@@ -27,7 +29,7 @@ func TestWhoAsksIsToldByEveryUsualCredential(t *testing.T) {
 	}
 	for query, want := range map[string]bool{
 		"": false, "limit=50": false, "tickers=SPY,QQQ&startDate=2020-01-01": false, "api_key=k": true, "limit=50&apikey=k": true,
-		"access_token=k": true, "token=k": true, "a%70i_key=k": true, "key": true, "monkey=1": false, "%zz=1": false,
+		"access_token=k": true, "token=k": true, "a%70i_key=k": true, "key": true, "accessKey=k": true, "api.key=k": true, "monkey=1": false, "%zz=1": false,
 	} {
 		if got := !names.of(nil, query).anonymous(); got != want {
 			t.Errorf("query %q: tells who asks %v, want %v", query, got, want)
