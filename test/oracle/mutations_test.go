@@ -65,7 +65,7 @@ var mutations = []mutation{
 	{rule: rule.FirstForced, shows: oldBars, plan: scenario, play: func(*Plan) []Op { return oldRow() }, cover: rule.RowsProven},
 	{rule: rule.ForeignForced, shows: `^benchmark`, plan: scenario, play: func(*Plan) []Op { return otherBenchmarks() }},
 	{rule: rule.OptionsNamed, shows: `^(seed|blockSize|years)`, plan: reporting, ops: 2000},
-	{rule: rule.BehindShort, shows: `^kept for long`, plan: appending, ops: 6000},
+	{rule: rule.BehindShort, shows: `^kept for long`, plan: scenario, play: func(*Plan) []Op { return behindTheData() }},
 	{rule: rule.RowsProven, shows: oldBars, plan: scenario, play: func(*Plan) []Op { return oldRows() }},
 	{rule: rule.ContentTypeSent, shows: `^costBps`, plan: scenario, play: func(*Plan) []Op { return unreadBody() }},
 	{rule: rule.HiddenWrites, shows: oldBot, plan: scenario, play: func(*Plan) []Op { return waitingList() }},
@@ -110,11 +110,6 @@ func syncing(p *Plan) {
 
 func reporting(p *Plan) {
 	p.Calms, p.Mix = false, Mix{"bot-sanity": 80, "edit": 8, "run": 10, "invalidate-bot": 1}
-}
-
-// appending leaves the server with the bars that it has in memory.
-func appending(p *Plan) {
-	p.Calms, p.Mix, p.Settle = false, Mix{"run": 50, "candles": 10, "adhoc": 10, "sync": 0.7}, 300*time.Millisecond
 }
 
 // slowSyncing has syncs that go on for long after the last that can be seen of them.

@@ -21,6 +21,11 @@ func restated(tookMS int, meanwhile ...Op) []Op {
 	return append(ops, Op{Kind: "settled"})
 }
 
+// behindTheData: a sync that only adds a day leaves the server with the bars that it has in memory, which end before.
+func behindTheData() []Op {
+	return repeated(1, slices.Concat([]Op{runOf(0, 0, "CC")}, synced("append"), []Op{unexcused(), runOf(0, 0, "CC"), runOf(0, 0, "CC"), runOf(0, 1, "CC")})...)
+}
+
 // repeated is a scenario several times.
 func repeated(times int, ops ...Op) (all []Op) {
 	for range times {
