@@ -130,7 +130,7 @@ func (f *refusals) signs() processSigns {
 }
 
 // askUptime gives for how long the server says it is up; 0 when it does not say. One that does not is not asked
-// again before it has been away.
+// again before it has been away; that it is too busy, or somebody before it is, says nothing of what it would tell.
 func (d *DataWatch) askUptime(ctx context.Context) (time.Duration, error) {
 	if d.tellsNoUptime {
 		return 0, nil
@@ -141,6 +141,9 @@ func (d *DataWatch) askUptime(ctx context.Context) (time.Duration, error) {
 	}
 	var a struct {
 		Uptime float64 `json:"uptime"` // in seconds, as Node has it
+	}
+	if res.StatusCode == http.StatusTooManyRequests || res.StatusCode >= http.StatusInternalServerError {
+		return 0, nil
 	}
 	if res.StatusCode != http.StatusOK || keying.ReadJSON(body, &a) != nil || a.Uptime <= 0 {
 		d.tellsNoUptime = true
