@@ -90,18 +90,20 @@ func addressOf(r *http.Request) string {
 }
 
 // company names those whose call to the server a caller may share: everyone whom stored answers serve; those with the same
-// credentials; and those without any, as long as the server has refused none of them. ok is false for a caller who shares
-// with nobody: what lets it in may be its address.
+// credentials; and those without any, as long as the server has refused none of them. Who comes after a call has shown the
+// route to be public, and before its answer is kept, joins those who came before. ok is false for a caller who shares with
+// nobody: what lets it in may be its address.
 func (p *Proxy) company(a *ask) (name string, ok bool) {
+	anybody := p.findsOut() && a.access != (board.Stamp{}) && !p.access.Closed(a.route.Name)
 	switch {
+	case anybody && (!a.private || a.claim == nil):
+		return "anybody " + a.access.String() + " ", true
 	case a.entitled():
 		return "", true
 	case a.claim != nil:
 		return "caller " + a.claim.name + " ", true
-	case !p.findsOut() || a.access == (board.Stamp{}) || p.access.Closed(a.route.Name):
-		return "", false
 	}
-	return "anybody " + a.access.String() + " ", true
+	return "", false
 }
 
 // sharesWidely reports whether answers to callers elsewhere may serve this one.
