@@ -107,9 +107,10 @@ func (l *lastAnswers) get(ctx context.Context, bot string, at time.Time) (varian
 }
 
 const (
-	// clockEnough is how well Redis's clock is to be known: answers are rarely given closer to each other.
+	// clockEnough is how well Redis's clock is to be known: answers are rarely given closer to each other. On a busy machine
+	// most reads are slow, and the quickest of a few would be wrong by milliseconds.
 	clockEnough = 300 * time.Microsecond
-	clockReads  = 8
+	clockReads  = 64
 	// clockLasts is for how long two clocks go together.
 	clockLasts = 30 * time.Second
 )
