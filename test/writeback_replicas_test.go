@@ -66,28 +66,6 @@ func TestOneVariantOverTwoReplicasIsNotAskedForAgainAndAgain(t *testing.T) {
 	}
 }
 
-func TestTheLastOfTwoAnswersOverTwoReplicasWinsHoweverCloseTheyAre(t *testing.T) {
-	t.Parallel()
-	up := upstream(t)
-	one, two, _ := replicas(t, up, nil)
-	closed, open := variants(t, up, one)
-	for range 5 {
-		hits(t, one, openVariant)
-		hits(t, two, closeVariant)
-		hits(t, one, openVariant)
-		hits(t, two, closeVariant)
-		becomes(t, up, "bot-7", closed)
-		quiet(t, up, one, two)
-		becomes(t, up, "bot-7", closed)
-		hits(t, one, openVariant)
-		hits(t, two, closeVariant)
-		hits(t, one, openVariant)
-		becomes(t, up, "bot-7", open)
-		quiet(t, up, one, two)
-		becomes(t, up, "bot-7", open)
-	}
-}
-
 func TestMetricsThatTheServerRefusesAreNotSentByTheOtherReplicaToo(t *testing.T) {
 	t.Parallel()
 	for _, c := range []struct{ status, puts int }{{400, 1}, {404, 1}, {500, 3}} {
